@@ -1,0 +1,477 @@
+"""The judge's statistics: every figure with a 95 % interval, computed from one number per day.
+
+A day is the unit of sampling: calls of one day share its answer rate and its luck, days do not.
+So every interval here is taken over days, never over calls.
+
+Three estimators are used.
+
+* **Mean of days** (utilisation, conversations per agent-hour): Student's interval,
+  `mean +- t(n-1) * s / sqrt(n)`.
+* **Ratio pooled over days** (silent / answered, dials / conversation): `R = sum(y) / sum(x)` with
+  the delta method, `var(R) = sum((y - R x)^2) / ((n - 1) n mean(x)^2)` and the same t quantile.
+  Source: Cochran, *Sampling Techniques*, 3rd edition 1977, chapter 6 (ratio estimators). The
+  interval of a ratio is cut to the values that the ratio can take.
+* **Share of days** (days above the cap): Clopper and Pearson, *Biometrika* 26 (1934), whose
+  coverage is never below the stated one; Wilson, *JASA* 22 (1927), is offered beside it.
+
+A count of zero gets the one-sided 95 % bound `1 - 0.05^(1/n)`, about `3/n`, and not an interval of
+width zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from quietdial.envs.errors import ConfigError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+CONFIDENCE = 0.95
+"""Confidence of every interval that is not told otherwise."""
+
+DAY_TOTALS = (
+    "dialed",
+    "answered",
+    "connected",
+    "silent",
+    "talk_s",
+    "wrap_s",
+    "available_s",
+)
+"""Totals of a day that the judge cannot do without (see `PolicyDays.days`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its interval.
+
+    Attributes:
+        value: The estimate.
+        lo: Lower end of the interval, in the unit of `value`.
+        hi: Upper end of the interval, in the unit of `value`.
+        n: Number of days that it rests on.
+    """
+
+    value: float
+    lo: float
+    hi: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the interval, in the unit of `value`."""
+        return 0.5 * (self.hi - self.lo)
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The four numbers as plain Python values, ready for JSON."""
+        return {"value": self.value, "lo": self.lo, "hi": self.hi, "n": self.n}
+
+    def text(self, *, scale: float = 100.0, digits: int = 1, unit: str = "%") -> str:
+        """The estimate and its interval for a table, such as ``94.6 % (94.4 to 94.8)``.
+
+        Args:
+            scale: Factor in front of every number (100 turns a fraction into percent).
+            digits: Decimals.
+            unit: Text after the estimate; empty for none.
+        """
+        value, lo, hi = (f"{scale * v:.{digits}f}" for v in (self.value, self.lo, self.hi))
+        return f"{value}{' ' + unit if unit else ''} ({lo} to {hi})"
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyDays:
+    """What one policy did on each held-out day.
+
+    Attributes:
+        name: Name of the policy.
+        knob_name: Name of its tuning knob, None if it has none.
+        knob: Value of the knob on these days, None if it has none.
+        seeds: Seed of each day, int64 (D,), no seed twice.
+        days: Totals of each day by name, float64 (D,) each: calls for `dialed`, `answered`,
+            `connected` and `silent`, agent-seconds for `talk_s`, `wrap_s` and `available_s`;
+            more totals may stand beside these.
+    """
+
+    name: str
+    knob_name: str | None
+    knob: float | None
+    seeds: IntArray
+    days: Mapping[str, FloatArray]
+
+    def __post_init__(self) -> None:
+        """Refuse days that do not fit together."""
+        n = len(self.seeds)
+        if np.ndim(self.seeds) != 1 or len(np.unique(self.seeds)) != n:
+            raise ConfigError(
+                f"policy {self.name!r}: the seeds of the days must be a list of distinct numbers"
+            )
+        for key in DAY_TOTALS:
+            if key not in self.days:
+                raise ConfigError(f"policy {self.name!r}: the total {key!r} of the days is missing")
+        for key, values in self.days.items():
+            array = np.asarray(values)
+            if array.shape != (n,):
+                raise ConfigError(
+                    f"policy {self.name!r}: the total {key!r} has shape {array.shape}, "
+                    f"allowed is ({n},), one number per day"
+                )
+            if not np.all(np.isfinite(array)) or np.any(array < 0):
+                raise ConfigError(
+                    f"policy {self.name!r}: the total {key!r} holds a value that is not finite "
+                    "or below 0"
+                )
+        if np.any(self.days["available_s"] <= 0):
+            raise ConfigError(
+                f"policy {self.name!r}: a day has no available agent-second; "
+                "available_s must be > 0"
+            )
+        if np.any(self.days["silent"] > self.days["answered"]):
+            raise ConfigError(f"policy {self.name!r}: a day has more silent than answered calls")
+
+    @property
+    def utilisation(self) -> FloatArray:
+        """Utilisation of each day, fraction, float64 (D,)."""
+        return (self.days["talk_s"] + self.days["wrap_s"]) / self.days["available_s"]
+
+    @property
+    def conversations_per_agent_h(self) -> FloatArray:
+        """Connected conversations per available agent-hour of each day, float64 (D,)."""
+        return self.days["connected"] * 3600.0 / self.days["available_s"]
+
+    @property
+    def silent_rate(self) -> FloatArray:
+        """Silent calls per answered call of each day, float64 (D,); 0 where nobody answered."""
+        answered = self.days["answered"]
+        return np.divide(
+            self.days["silent"], answered, out=np.zeros_like(answered), where=answered > 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySummary:
+    """One row of the judge's table.
+
+    Attributes:
+        name: Name of the policy.
+        knob_name: Name of its tuning knob, None if it has none.
+        knob: Value of the knob, None if it has none.
+        cap: The allowed silent rate, fraction.
+        utilisation: Mean of the daily utilisation, fraction.
+        conversations_per_agent_h: Mean of the days, conversations per agent-hour.
+        silent_rate: Silent / answered, pooled over the days, fraction.
+        p_day_breaks_cap: Share of days whose own silent rate is above the cap, fraction.
+        worst_day_rate: Silent rate of the worst day, fraction. It is what was seen, so both ends
+            of its interval are the value itself.
+        worst_day_seed: Seed of that day.
+        dials_per_conversation: Dials / connected, pooled over the days; None without conversations.
+    """
+
+    name: str
+    knob_name: str | None
+    knob: float | None
+    cap: float
+    utilisation: Interval
+    conversations_per_agent_h: Interval
+    silent_rate: Interval
+    p_day_breaks_cap: Interval
+    worst_day_rate: Interval
+    worst_day_seed: int
+    dials_per_conversation: Interval | None
+
+    @property
+    def silent_rate_upper(self) -> float:
+        """Upper end of the two-sided 95 % interval of the silent rate, fraction."""
+        return self.silent_rate.hi
+
+    @property
+    def meets_cap(self) -> bool:
+        """True if the upper end of the silent rate, and not only its mean, is within the cap."""
+        return self.silent_rate.hi <= self.cap
+
+    def figures(self) -> list[dict[str, Any]]:
+        """The rows ``{name, value, unit, lo, hi, n, note}`` for a result file."""
+        rows = [
+            ("utilisation", self.utilisation, "1", "mean of days, t interval"),
+            (
+                "conversations_per_agent_h",
+                self.conversations_per_agent_h,
+                "1/h",
+                "mean of days, t interval",
+            ),
+            ("silent_rate", self.silent_rate, "1", "pooled over days, delta method"),
+            (
+                "p_day_breaks_cap",
+                self.p_day_breaks_cap,
+                "1",
+                f"days above {self.cap:g}, Clopper-Pearson; 0 of n: one-sided 95 % bound",
+            ),
+            ("worst_day_rate", self.worst_day_rate, "1", f"seed {self.worst_day_seed}, as seen"),
+        ]
+        if self.dials_per_conversation is not None:
+            rows.append(
+                (
+                    "dials_per_conversation",
+                    self.dials_per_conversation,
+                    "1",
+                    "pooled over days, delta method",
+                )
+            )
+        return [_figure(f"{self.name}/{key}", value, unit, note) for key, value, unit, note in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What policy `a` does more than policy `b`, paired by day on the same seeds.
+
+    Attributes:
+        a: Name of the first policy.
+        b: Name of the second policy.
+        utilisation: Mean of the daily differences, fraction (0.01 is one point).
+        conversations_per_agent_h: Mean of the daily differences, per agent-hour.
+        silent_rate: Difference of the pooled silent rates, fraction.
+    """
+
+    a: str
+    b: str
+    utilisation: Interval
+    conversations_per_agent_h: Interval
+    silent_rate: Interval
+
+    def figures(self) -> list[dict[str, Any]]:
+        """The rows ``{name, value, unit, lo, hi, n, note}`` for a result file."""
+        rows = (
+            ("utilisation", self.utilisation, "1"),
+            ("conversations_per_agent_h", self.conversations_per_agent_h, "1/h"),
+            ("silent_rate", self.silent_rate, "1"),
+        )
+        prefix = f"{self.a} minus {self.b}"
+        return [_figure(f"{prefix}/{key}", v, unit, "paired by day") for key, v, unit in rows]
+
+
+def _figure(name: str, value: Interval, unit: str, note: str) -> dict[str, Any]:
+    return {"name": name, "unit": unit, "note": note, **value.to_dict()}
+
+
+def _column(values: ArrayLike, what: str) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) < 2:
+        raise ConfigError(
+            f"{what}: an interval needs at least 2 days in one row of numbers, "
+            f"got shape {array.shape}"
+        )
+    if not np.all(np.isfinite(array)):
+        raise ConfigError(f"{what}: every day must have a finite number")
+    return array
+
+
+def t_quantile(n: int, confidence: float = CONFIDENCE) -> float:
+    """The factor `t` of a two-sided Student interval over `n` days (n - 1 degrees of freedom)."""
+    return float(special.stdtrit(n - 1, 0.5 + 0.5 * _checked(confidence)))
+
+
+def _checked(confidence: float) -> float:
+    if not 0.0 < confidence < 1.0:
+        raise ConfigError(f"confidence is {confidence!r}, allowed is a number between 0 and 1")
+    return confidence
+
+
+def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """Mean of days with Student's interval.
+
+    Args:
+        values: One number per day, (D,), D >= 2.
+        confidence: Two-sided confidence.
+    """
+    x = _column(values, "mean")
+    n = len(x)
+    mean = float(x.mean())
+    half = t_quantile(n, confidence) * float(x.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """Mean of `a - b` by day with Student's interval; both (D,) in the same order of days."""
+    x, y = _column(a, "paired difference"), _column(b, "paired difference")
+    if x.shape != y.shape:
+        raise ConfigError(
+            f"a paired difference needs the same days on both sides, got {len(x)} and {len(y)} days"
+        )
+    return mean_interval(x - y, confidence)
+
+
+def ratio_interval(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    confidence: float = CONFIDENCE,
+    *,
+    upper_bound: float = math.inf,
+) -> Interval:
+    """The ratio of two totals pooled over days, with its interval over days.
+
+    `R = sum(y) / sum(x)`; by the delta method `var(R) = s_e^2 / (n mean(x)^2)` with the residuals
+    `e = y - R x` and `s_e^2 = sum(e^2) / (n - 1)` (Cochran 1977, chapter 6); the interval is
+    `R +- t(n-1) sqrt(var(R))`, cut to [0, `upper_bound`].
+
+    Args:
+        numerator: `y` of each day, (D,), never below 0.
+        denominator: `x` of each day, (D,), never below 0, with a sum above 0.
+        confidence: Two-sided confidence.
+        upper_bound: Largest value that the ratio can take (1 for a share).
+
+    Returns:
+        The interval. If the numerator is 0 on every day the residuals say nothing, and the upper
+        end is the one-sided bound `1 - (1 - confidence)^(1 / sum(x))` for independent calls.
+    """
+    y, x = _column(numerator, "ratio"), _column(denominator, "ratio")
+    if y.shape != x.shape:
+        raise ConfigError(f"a ratio needs the same days on both sides, got {len(y)} and {len(x)}")
+    if np.any(y < 0) or np.any(x < 0) or x.sum() <= 0:
+        raise ConfigError(
+            "a ratio needs totals of at least 0 and a denominator whose sum is above 0"
+        )
+    n, total = len(x), float(x.sum())
+    ratio = float(y.sum()) / total
+    if ratio == 0.0:
+        bound = -math.expm1(math.log1p(-_checked(confidence)) / total)
+        return Interval(0.0, 0.0, min(bound, upper_bound), n)
+    half = t_quantile(n, confidence) * float(np.sqrt(_residual_variance(y, x, ratio)))
+    return Interval(ratio, max(0.0, ratio - half), min(upper_bound, ratio + half), n)
+
+
+def _residuals(y: FloatArray, x: FloatArray, ratio: float) -> FloatArray:
+    """Influence of each day on the ratio: `(y - R x) / mean(x)`, (D,)."""
+    residuals: FloatArray = (y - ratio * x) / x.mean()
+    return residuals
+
+
+def _residual_variance(y: FloatArray, x: FloatArray, ratio: float) -> float:
+    e = _residuals(y, x, ratio)
+    return float(np.sum(e * e)) / ((len(e) - 1) * len(e))
+
+
+def ratio_difference(
+    y_a: ArrayLike,
+    x_a: ArrayLike,
+    y_b: ArrayLike,
+    x_b: ArrayLike,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """Difference of two pooled ratios on the same days, `sum(y_a)/sum(x_a) - sum(y_b)/sum(x_b)`.
+
+    The delta method on the difference: the daily influences of both ratios are subtracted day by
+    day before their spread is taken, so that what a day does to both sides cancels.
+    """
+    ya, xa, yb, xb = (_column(v, "difference of ratios") for v in (y_a, x_a, y_b, x_b))
+    if not len(ya) == len(xa) == len(yb) == len(xb):
+        raise ConfigError("a difference of ratios needs the same days on both sides")
+    if xa.sum() <= 0 or xb.sum() <= 0:
+        raise ConfigError("a difference of ratios needs denominators whose sums are above 0")
+    n = len(ya)
+    r_a, r_b = float(ya.sum() / xa.sum()), float(yb.sum() / xb.sum())
+    e = _residuals(ya, xa, r_a) - _residuals(yb, xb, r_b)
+    half = t_quantile(n, confidence) * math.sqrt(float(np.sum(e * e)) / ((n - 1) * n))
+    return Interval(r_a - r_b, r_a - r_b - half, r_a - r_b + half, n)
+
+
+def _counts(k: int, n: int) -> None:
+    if n < 1 or not 0 <= k <= n:
+        raise ConfigError(f"a share needs 0 <= k <= n and n >= 1, got k={k}, n={n}")
+
+
+def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval of the share k/n: near the stated coverage on average."""
+    _counts(k, n)
+    z = float(special.ndtri(0.5 + 0.5 * _checked(confidence)))
+    p = k / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    lo = 0.0 if k == 0 else centre - half
+    hi = 1.0 if k == n else centre + half
+    return Interval(p, lo, hi, n)
+
+
+def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Clopper and Pearson's interval of the share k/n: two-sided, and one-sided at 0 and at n.
+
+    For 0 < k < n the coverage of the two-sided interval is never below `confidence`. For k = 0
+    the interval is [0, 1 - (1 - confidence)^(1/n)], the one-sided bound (about 3/n at 95 %), and
+    likewise at the other end for k = n.
+    """
+    _counts(k, n)
+    miss = 1.0 - _checked(confidence)
+    p = k / n
+    if k == 0:
+        return Interval(p, 0.0, -math.expm1(math.log(miss) / n), n)
+    if k == n:
+        return Interval(p, math.exp(math.log(miss) / n), 1.0, n)
+    lo = float(special.betaincinv(k, n - k + 1, miss / 2))
+    hi = float(special.betaincinv(k + 1, n - k, 1 - miss / 2))
+    return Interval(p, lo, hi, n)
+
+
+def summarise(days: PolicyDays, cap: float) -> PolicySummary:
+    """One row of the judge's table from the days of one policy.
+
+    Args:
+        days: Totals of each day.
+        cap: The allowed silent rate, fraction in (0, 1]; a day breaks it if its own silent rate
+            is above it.
+    """
+    if not 0.0 < cap <= 1.0:
+        raise ConfigError(f"cap is {cap!r}, allowed is a fraction above 0 and at most 1")
+    totals, rates = days.days, days.silent_rate
+    n = len(days.seeds)
+    if totals["answered"].sum() > 0:
+        silent_rate = ratio_interval(totals["silent"], totals["answered"], upper_bound=1.0)
+    else:
+        silent_rate = Interval(0.0, 0.0, 1.0, n)
+    dials: Interval | None = None
+    if totals["connected"].sum() > 0:
+        dials = ratio_interval(totals["dialed"], totals["connected"])
+    worst = int(np.argmax(rates))
+    worst_rate = float(rates[worst])
+    return PolicySummary(
+        name=days.name,
+        knob_name=days.knob_name,
+        knob=days.knob,
+        cap=cap,
+        utilisation=mean_interval(days.utilisation),
+        conversations_per_agent_h=mean_interval(days.conversations_per_agent_h),
+        silent_rate=silent_rate,
+        p_day_breaks_cap=clopper_pearson(int(np.count_nonzero(rates > cap)), n),
+        worst_day_rate=Interval(worst_rate, worst_rate, worst_rate, n),
+        worst_day_seed=int(days.seeds[worst]),
+        dials_per_conversation=dials,
+    )
+
+
+def compare(a: PolicyDays, b: PolicyDays) -> Difference:
+    """What `a` does more than `b`, paired by day; both hold the same seeds in the same order."""
+    if not np.array_equal(a.seeds, b.seeds):
+        raise ConfigError(
+            f"policies {a.name!r} and {b.name!r} were judged on different days; "
+            "a paired difference needs the same seeds in the same order"
+        )
+    ta, tb = a.days, b.days
+    n = len(a.seeds)
+    if ta["answered"].sum() > 0 and tb["answered"].sum() > 0:
+        silent = ratio_difference(ta["silent"], ta["answered"], tb["silent"], tb["answered"])
+    else:
+        silent = Interval(0.0, -1.0, 1.0, n)
+    return Difference(
+        a=a.name,
+        b=b.name,
+        utilisation=paired_difference(a.utilisation, b.utilisation),
+        conversations_per_agent_h=paired_difference(
+            a.conversations_per_agent_h, b.conversations_per_agent_h
+        ),
+        silent_rate=silent,
+    )

@@ -1,0 +1,276 @@
+"""The judge's statistics against numbers worked out by hand and against their own coverage."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import special
+
+from quietdial.envs.errors import ConfigError
+from quietdial.experiments.stats import (
+    Interval,
+    PolicyDays,
+    clopper_pearson,
+    compare,
+    mean_interval,
+    paired_difference,
+    ratio_difference,
+    ratio_interval,
+    summarise,
+    t_quantile,
+    wilson,
+)
+
+
+def make_days(name: str = "rule", /, **changes: list[float]) -> PolicyDays:
+    """Three small days: 100 answered each, with 1, 2 and 3 silent."""
+    totals: dict[str, list[float]] = {
+        "dialed": [400.0, 400.0, 400.0],
+        "answered": [100.0, 100.0, 100.0],
+        "connected": [99.0, 98.0, 97.0],
+        "silent": [1.0, 2.0, 3.0],
+        "talk_s": [6_000.0, 7_000.0, 8_000.0],
+        "wrap_s": [1_000.0, 1_000.0, 1_000.0],
+        "available_s": [10_000.0, 10_000.0, 10_000.0],
+    }
+    seeds = np.array(changes.get("seeds", [7, 8, 9]), dtype=np.int64)
+    totals.update({key: value for key, value in changes.items() if key != "seeds"})
+    days = {key: np.array(value, dtype=np.float64) for key, value in totals.items()}
+    return PolicyDays(name, "theta", 0.02, seeds, days)
+
+
+def test_t_quantile__is_that_of_the_printed_tables() -> None:
+    # Student's t, 97.5 %: 12.706 (1 df), 4.3027 (2 df), 3.1824 (3 df), 1.9983 (63 df).
+    for n, expected in ((2, 12.7062), (3, 4.3027), (4, 3.1824), (64, 1.9983)):
+        assert t_quantile(n) == pytest.approx(expected, abs=1e-4)
+
+
+def test_mean_interval__matches_the_hand_computation() -> None:
+    # Days 1, 2, 3, 4: mean 2.5; s^2 = (2.25+.25+.25+2.25)/3 = 5/3; s/sqrt(4) = .645497;
+    # t(3) = 3.182446; half width 2.054260.
+    got = mean_interval([1.0, 2.0, 3.0, 4.0])
+    assert (got.value, got.n) == (2.5, 4)
+    assert (got.lo, got.hi) == pytest.approx((0.445740, 4.554260), abs=1e-6)
+    assert got.half_width == pytest.approx(2.054260, abs=1e-6)
+
+
+def test_paired_difference__uses_only_the_spread_of_the_differences() -> None:
+    # Differences .01, .02, .03: mean .02, s = .01, half = 4.302653 * .01 / sqrt(3) = .024841.
+    got = paired_difference([0.51, 0.92, 0.73], [0.50, 0.90, 0.70])
+    assert got.value == pytest.approx(0.02)
+    assert got.half_width == pytest.approx(0.024841, abs=1e-6)
+
+
+def test_ratio_interval__matches_the_hand_computation() -> None:
+    # y = 1, 2, 3 of x = 100 each: R = 6/300 = .02; residuals y - Rx = -1, 0, 1; mean x = 100;
+    # var = (1+0+1) / (2 * 3 * 100^2) = 3.3333e-5, root .0057735; t(2) = 4.302653; half = .024841.
+    got = ratio_interval([1.0, 2.0, 3.0], [100.0, 100.0, 100.0])
+    assert got.value == pytest.approx(0.02)
+    assert got.lo == 0.0  # .02 - .0248 is cut at zero
+    assert got.hi == pytest.approx(0.044841, abs=1e-6)
+    # y = 1, 3 of x = 50, 150: the same rate on both days, so no spread at all, although the plain
+    # mean of days would not weigh the days by their calls.
+    same = ratio_interval([1.0, 3.0], [50.0, 150.0])
+    assert (same.value, same.lo, same.hi) == pytest.approx((0.02, 0.02, 0.02))
+    # y = 0, 6 of x = 100, 200: R = 6/300 = .02; residuals -2, 2; mean x = 150;
+    # var = 8 / (1 * 2 * 150^2) = 1.7778e-4, root .0133333; t(1) = 12.706205; half = .169416.
+    uneven = ratio_interval([0.0, 6.0], [100.0, 200.0], upper_bound=0.15)
+    assert uneven.hi == 0.15  # .1894 is cut at the largest possible value
+    assert ratio_interval([0.0, 6.0], [100.0, 200.0]).hi == pytest.approx(0.189416, abs=1e-6)
+
+
+def test_ratio_interval__of_no_event_is_the_rule_of_three() -> None:
+    got = ratio_interval([0.0, 0.0], [400.0, 600.0])
+    assert (got.value, got.lo) == (0.0, 0.0)
+    assert got.hi == pytest.approx(1 - 0.05 ** (1 / 1000))
+    assert got.hi == pytest.approx(3 / 1000, rel=0.01)
+
+
+def test_ratio_difference__cancels_what_a_day_does_to_both() -> None:
+    # a: y = 2, 4; b: y = 1, 3; x = 100 on both days. R = .03 and .02; influences (-.01, .01) on
+    # both sides cancel: the difference is exactly .01.
+    got = ratio_difference([2.0, 4.0], [100.0, 100.0], [1.0, 3.0], [100.0, 100.0])
+    assert (got.value, got.lo, got.hi) == pytest.approx((0.01, 0.01, 0.01))
+    # Against b: y = 2, 2 the influences (-.01, .01) stay: var = 2e-4 / 2 = 1e-4, root .01,
+    # half = 12.706205 * .01.
+    other = ratio_difference([2.0, 4.0], [100.0, 100.0], [2.0, 2.0], [100.0, 100.0])
+    assert other.value == pytest.approx(0.01)
+    assert other.half_width == pytest.approx(0.12706205)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "score", "exact"),
+    [  # Newcombe, Statistics in Medicine 17 (1998), table I, methods 3 and 5.
+        (81, 263, (0.2553, 0.3662), (0.2527, 0.3676)),
+        (15, 148, (0.0624, 0.1605), (0.0578, 0.1617)),
+        (1, 29, (0.0061, 0.1718), (0.0009, 0.1776)),
+    ],
+)
+def test_shares__match_the_published_examples(
+    k: int, n: int, score: tuple[float, float], exact: tuple[float, float]
+) -> None:
+    by_score, by_tail = wilson(k, n), clopper_pearson(k, n)
+    assert by_score.value == by_tail.value == k / n
+    assert (by_score.lo, by_score.hi) == pytest.approx(score, abs=6e-5)
+    assert (by_tail.lo, by_tail.hi) == pytest.approx(exact, abs=6e-5)
+
+
+def test_shares__of_zero_and_of_all_have_a_one_sided_bound() -> None:
+    # 0 of 64: 1 - .05^(1/64) = .045730, about 3/64 = .046875; all of 64 is its mirror image.
+    none, every = clopper_pearson(0, 64), clopper_pearson(64, 64)
+    assert (none.lo, none.hi) == pytest.approx((0.0, 0.045730), abs=1e-6)
+    assert (every.lo, every.hi) == pytest.approx((1 - 0.045730, 1.0), abs=1e-6)
+    # Wilson at 0 of 20: z^2 / (n + z^2) = 3.8415 / 23.8415 = .161125.
+    assert (wilson(0, 20).lo, wilson(0, 20).hi) == pytest.approx((0.0, 0.161125), abs=1e-6)
+    assert wilson(20, 20).hi == 1.0
+
+
+def test_clopper_pearson__covers_as_it_says_for_every_share() -> None:
+    """Exact coverage over a grid of true shares, summed over all outcomes of 64 days."""
+    n = 64
+    k = np.arange(n + 1)
+    ends = [clopper_pearson(int(i), n) for i in k]
+    lo, hi = np.array([e.lo for e in ends]), np.array([e.hi for e in ends])
+    log_choose = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+    for p in np.linspace(0.002, 0.998, 499):
+        mass = np.exp(log_choose + k * math.log(p) + (n - k) * math.log1p(-p))
+        covered = float(mass[(lo <= p) & (p <= hi)].sum())
+        # The one-sided ends at 0 and n cost at most another 2.5 % next to them.
+        one_sided_end_in_play = min(p, 1 - p) > hi[0] - 1e-12 and min(p, 1 - p) < 0.06
+        assert covered >= (0.925 if one_sided_end_in_play else 0.95) - 1e-9
+
+
+def test_intervals__cover_the_truth_as_often_as_they_say() -> None:
+    """2,000 judged runs of 64 days with rates, loads and luck that differ from day to day.
+
+    False-alarm rate of this test, if the intervals are right: the exact t interval covers 95 %, so
+    a share outside .95 +- 5 standard errors (.0049 each) happens with probability below 1e-6. The
+    delta method is approximate; the test asks for at least 92 %, which an interval that covers
+    93.5 % misses with probability below 0.4 % and one that covers 95 % with below 1e-8. An
+    interval over calls instead of days (the usual mistake) covers about half and always fails.
+    """
+    rng = np.random.default_rng(20_240_611)
+    runs, n = 2_000, 64
+    answered = np.floor(rng.lognormal(mean=8.0, sigma=0.3, size=(runs, n)))
+    # A day's silent rate is Gamma with mean .02 and standard deviation .01, whatever its load.
+    silent = rng.poisson(rng.gamma(4.0, 0.005, size=(runs, n)) * answered).astype(np.float64)
+    utilisation = rng.normal(0.9, 0.02, size=(runs, n))
+    ratio_hits = mean_hits = call_hits = 0
+    for y, x, u in zip(silent, answered, utilisation, strict=True):
+        ratio = ratio_interval(y, x)
+        ratio_hits += ratio.lo <= 0.02 <= ratio.hi
+        mean = mean_interval(u)
+        mean_hits += mean.lo <= 0.9 <= mean.hi
+        naive = 1.96 * math.sqrt(ratio.value * (1 - ratio.value) / x.sum())
+        call_hits += abs(ratio.value - 0.02) <= naive
+    assert abs(mean_hits / runs - 0.95) <= 5 * math.sqrt(0.95 * 0.05 / runs)
+    assert 0.92 <= ratio_hits / runs <= 0.975
+    assert call_hits / runs < 0.6
+
+
+def test_summarise__matches_the_hand_computation() -> None:
+    got = summarise(make_days(), cap=0.025)
+    # Utilisation .7, .8, .9: mean .8, s = .1, half = 4.302653 * .1 / sqrt(3) = .248414.
+    assert got.utilisation.value == pytest.approx(0.8)
+    assert got.utilisation.half_width == pytest.approx(0.248414, abs=1e-6)
+    # 99, 98, 97 conversations in 10,000 s = 2.777778 h: 35.64, 35.28, 34.92 an hour.
+    assert got.conversations_per_agent_h.value == pytest.approx(35.28)
+    assert got.silent_rate.value == pytest.approx(0.02)
+    assert got.silent_rate_upper == pytest.approx(0.044841, abs=1e-6)
+    # Only the day with 3 of 100 breaks 2.5 %: 1 of 3, exact interval .0084 to .9057.
+    assert got.p_day_breaks_cap.value == pytest.approx(1 / 3)
+    assert (got.p_day_breaks_cap.lo, got.p_day_breaks_cap.hi) == pytest.approx(
+        (0.0084, 0.9057), abs=1e-4
+    )
+    assert (got.worst_day_rate.value, got.worst_day_seed) == (0.03, 9)
+    # 1,200 dials for 294 conversations.
+    assert got.dials_per_conversation is not None
+    assert got.dials_per_conversation.value == pytest.approx(1200 / 294)
+    assert (got.name, got.knob_name, got.knob, got.cap) == ("rule", "theta", 0.02, 0.025)
+    assert json.loads(json.dumps(got.figures(), allow_nan=False))[0]["name"] == "rule/utilisation"
+
+
+def test_summarise__meets_the_cap_only_with_the_upper_end() -> None:
+    assert not summarise(make_days(), cap=0.03).meets_cap  # mean 2 %, upper end 4.5 %
+    assert summarise(make_days(), cap=0.05).meets_cap
+
+
+def test_summarise__of_a_floor_that_reached_nobody_claims_nothing() -> None:
+    empty = make_days(answered=[0.0] * 3, connected=[0.0] * 3, silent=[0.0] * 3)
+    got = summarise(empty, cap=0.03)
+    assert got.silent_rate == Interval(0.0, 0.0, 1.0, 3)
+    assert not got.meets_cap
+    assert got.dials_per_conversation is None
+    assert compare(empty, make_days()).silent_rate == Interval(0.0, -1.0, 1.0, 3)
+    json.dumps(got.figures(), allow_nan=False)
+
+
+def test_compare__is_paired_and_antisymmetric() -> None:
+    # b works 100, 200, 300 s less on the three days: difference .01, .02, .03 of 10,000 s.
+    a, b = make_days("a"), make_days("b", talk_s=[5_900.0, 6_800.0, 7_700.0])
+    got, back = compare(a, b), compare(b, a)
+    assert (got.a, got.b) == ("a", "b")
+    assert got.utilisation.value == pytest.approx(0.02)
+    assert got.utilisation.half_width == pytest.approx(0.024841, abs=1e-6)
+    assert back.utilisation.value == pytest.approx(-got.utilisation.value)
+    assert got.silent_rate.value == got.silent_rate.half_width == 0.0
+    assert [row["unit"] for row in got.figures()] == ["1", "1/h", "1"]
+
+
+def test_compare__refuses_other_days() -> None:
+    with pytest.raises(ConfigError, match="different days"):
+        compare(make_days(), make_days(seeds=[7, 9, 8]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [7, 7, 8]}, "distinct"),
+        ({"silent": [1.0, 2.0]}, r"shape \(2,\), allowed is \(3,\)"),
+        ({"silent": [1.0, math.nan, 3.0]}, "not finite"),
+        ({"silent": [1.0, -2.0, 3.0]}, "below 0"),
+        ({"silent": [101.0, 0.0, 0.0]}, "more silent than answered"),
+        ({"available_s": [10_000.0, 0.0, 10_000.0]}, "available_s must be > 0"),
+    ],
+)
+def test_policy_days__refuses_days_that_do_not_fit(
+    changes: dict[str, list[float]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_days(**changes)
+
+
+def test_policy_days__names_a_missing_total() -> None:
+    with pytest.raises(ConfigError, match="'dialed'"):
+        PolicyDays("rule", None, None, np.arange(2), {})
+
+
+def test_estimators__refuse_what_has_no_interval() -> None:
+    with pytest.raises(ConfigError, match="at least 2 days"):
+        mean_interval([1.0])
+    with pytest.raises(ConfigError, match="finite"):
+        mean_interval([1.0, math.inf])
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        mean_interval([1.0, 2.0], confidence=1.0)
+    with pytest.raises(ConfigError, match="same days"):
+        paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ConfigError, match="same days"):
+        ratio_interval([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ConfigError, match="sum is above 0"):
+        ratio_interval([0.0, 0.0], [0.0, 0.0])
+    with pytest.raises(ConfigError, match="same days"):
+        ratio_difference([1.0, 2.0], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ConfigError, match="sums are above 0"):
+        ratio_difference([0.0, 0.0], [0.0, 0.0], [1.0, 2.0], [1.0, 2.0])
+    with pytest.raises(ConfigError, match="0 <= k <= n"):
+        clopper_pearson(3, 2)
+    with pytest.raises(ConfigError, match=r"cap is 0\.0"):
+        summarise(make_days(), cap=0.0)
+
+
+def test_interval__prints_for_a_table() -> None:
+    assert Interval(0.946, 0.944, 0.9481, 64).text() == "94.6 % (94.4 to 94.8)"
+    assert Interval(12.34, 12.0, 12.68, 64).text(scale=1, unit="") == "12.3 (12.0 to 12.7)"
