@@ -9,7 +9,7 @@ TORCH_ARGS ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 PINS := -c constraints.txt
 HOUSE := pyproject.toml setup.py constraints.txt
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
