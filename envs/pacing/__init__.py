@@ -1,0 +1,1 @@
+"""The pacing environment: one physics kernel, its observations, and the Gymnasium faces."""

@@ -1,0 +1,192 @@
+"""What stands between an action and the dials: the inner controllers.
+
+A policy's action is one of the control kinds below. One-shot kinds (`DIALS`, `RESIDUAL`) place
+their calls at the decision. The others are set-points: a rule that the kernel applies at the
+decision, at the controller's own period if the scenario gives one, and, if the scenario says so,
+whenever an agent becomes free.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from quietdial.envs.pacing import chance
+from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT, GRID
+from quietdial.envs.pacing.state import (
+    AGENT_SINCE,
+    AGENT_STATE,
+    BASE,
+    BREAK,
+    COUNT,
+    FREE,
+    IDLE,
+    IN_FLIGHT,
+    KNOWN_RATE,
+    MAX_DIALS,
+    N_AGENTS,
+    N_COHORTS,
+    NOW,
+    PRIOR_RATE,
+    RATE_ANSWERED,
+    RATE_FINISHED,
+    SET_DIALS,
+    SET_KIND,
+    SET_VALUE,
+    SIGHT,
+    WAITING,
+)
+
+DIALS, RESIDUAL, PROGRESSIVE, RATIO, THETA = 0, 1, 2, 3, 4
+RESIDUAL_LOW, RESIDUAL_HIGH = -2, 3
+THETAS = (0.0, 0.004, 0.008, 0.012, 0.016, 0.02, 0.026, 0.034, 0.045, 0.06, 0.085, 0.13, 0.2)
+"""Levels of the `threshold` action (science E)."""
+
+
+@njit(cache=True)
+def answer_rate(b, s, p):  # type: ignore[no-untyped-def]
+    """The dialer's estimate of the answer probability of a dial, in [0.01, 0.99].
+
+    Exponentially weighted answered / finished dials over the belief's memory, with the prior as
+    initial counts; the known rate if the belief has one.
+    """
+    if p.n[KNOWN_RATE]:
+        return p.x[PRIOR_RATE]
+    finished = s.est[b, RATE_FINISHED] + 1e-6
+    rate = (s.est[b, RATE_ANSWERED] + 1e-6 * p.x[PRIOR_RATE]) / finished
+    return min(max(rate, 0.01), 0.99)
+
+
+@njit(cache=True)
+def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
+    """Fill the row's outlook: expected releases R_g, expected answers A_g, variance of A_g - R_g.
+
+    R_g counts agents free within horizon g plus the wait limit, A_g calls in flight answered
+    within horizon g; both sums run over independent events of known probability (Poisson binomial),
+    from ages alone.
+    """
+    r0 = r1 = r2 = r3 = r4 = 0.0
+    v0 = v1 = v2 = v3 = v4 = 0.0
+    now = s.head[b, NOW]
+    for i in range(p.n[N_AGENTS]):
+        state = s.agent[b, i, AGENT_STATE]
+        if state == IDLE:
+            continue
+        age = min((now - s.agent[b, i, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
+        q = p.release[state - 1, age]
+        r0 += q[0]
+        r1 += q[1]
+        r2 += q[2]
+        r3 += q[3]
+        r4 += q[4]
+        v0 += q[0] * (1.0 - q[0])
+        v1 += q[1] * (1.0 - q[1])
+        v2 += q[2] * (1.0 - q[2])
+        v3 += q[3] * (1.0 - q[3])
+        v4 += q[4] * (1.0 - q[4])
+    sight = s.est[b]
+    sight[SIGHT] = r0
+    sight[SIGHT + 1] = r1
+    sight[SIGHT + 2] = r2
+    sight[SIGHT + 3] = r3
+    sight[SIGHT + 4] = r4
+    a0 = a1 = a2 = a3 = a4 = 0.0
+    left = s.head[b, IN_FLIGHT]
+    if left > 0:
+        rate = answer_rate(b, s, p)
+        second = now // 1000
+        slots = p.n[N_COHORTS]
+        at = second % slots
+        for age in range(slots):
+            calls = s.cohort[b, at]
+            at = at - 1 if at > 0 else slots - 1
+            if calls == 0:
+                continue
+            ring = p.ring[age]
+            alive = rate * ring[0] + (1.0 - rate) * ring[1]
+            scale = rate / alive if alive > 1e-9 else 0.0
+            n = np.float64(calls)
+            q0 = min(scale * ring[2], 1.0)
+            q1 = min(scale * ring[3], 1.0)
+            q2 = min(scale * ring[4], 1.0)
+            q3 = min(scale * ring[5], 1.0)
+            q4 = min(scale * ring[6], 1.0)
+            a0 += n * q0
+            a1 += n * q1
+            a2 += n * q2
+            a3 += n * q3
+            a4 += n * q4
+            v0 += n * (q0 * (1.0 - q0))
+            v1 += n * (q1 * (1.0 - q1))
+            v2 += n * (q2 * (1.0 - q2))
+            v3 += n * (q3 * (1.0 - q3))
+            v4 += n * (q4 * (1.0 - q4))
+            left -= calls
+            if left == 0:
+                break
+    sight[SIGHT + 5] = a0
+    sight[SIGHT + 6] = a1
+    sight[SIGHT + 7] = a2
+    sight[SIGHT + 8] = a3
+    sight[SIGHT + 9] = a4
+    sight[SIGHT + 10] = v0
+    sight[SIGHT + 11] = v1
+    sight[SIGHT + 12] = v2
+    sight[SIGHT + 13] = v3
+    sight[SIGHT + 14] = v4
+
+
+@njit(cache=True)
+def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
+    """Number of calls that the `marginal` rule places now; needs a fresh `look_ahead`.
+
+    Dial one more while the probability that the new call goes silent, given that it is answered,
+    sum_g w_g Phi((A_g - R_g - I + 1/2) / sd_g), is at most `theta`, where I is idle agents less
+    waiting callees and A_g, R_g, sd_g come from the outlook with the calls already added; as many
+    calls as progressive dialing are always allowed (science B).
+    """
+    spare = s.head[b, COUNT + IDLE] - s.head[b, WAITING]
+    certain = spare - s.head[b, IN_FLIGHT]
+    most = min(p.n[MAX_DIALS], s.head[b, FREE])
+    dials = min(max(certain, 0), most)
+    rate = answer_rate(b, s, p)
+    fresh = p.ring[0]
+    sight = s.est[b]
+    while dials < most:
+        risk = 0.0
+        for g in range(GRID):
+            q = rate * fresh[2 + g]
+            mean = sight[SIGHT + GRID + g] - sight[SIGHT + g] + dials * q - spare + 0.5
+            variance = sight[SIGHT + 2 * GRID + g] + dials * (q * (1.0 - q)) + 1e-9
+            risk += p.grid_weight[g] * chance.phi(p.curves, mean / np.sqrt(variance))
+        if risk > theta:
+            break
+        dials += 1
+    return dials
+
+
+@njit(cache=True)
+def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
+    """Calls that the standing control asks for; one-shot kinds only when `one_shot` is true."""
+    kind = s.head[b, SET_KIND]
+    most = min(p.n[MAX_DIALS], s.head[b, FREE])
+    wanted = 0
+    if kind == DIALS:
+        wanted = s.head[b, SET_DIALS] if one_shot else 0
+    elif kind == RESIDUAL:
+        wanted = s.head[b, BASE] + s.head[b, SET_DIALS] if one_shot else 0
+    elif kind == PROGRESSIVE:
+        wanted = s.head[b, COUNT + IDLE] - s.head[b, WAITING] - s.head[b, IN_FLIGHT]
+    elif kind == RATIO:
+        target = np.int64(np.floor(s.est[b, SET_VALUE] * s.head[b, COUNT + IDLE] + 0.5))
+        wanted = target - s.head[b, IN_FLIGHT]
+    else:
+        look_ahead(b, s, p)
+        wanted = marginal_dials(b, s, p, s.est[b, SET_VALUE])
+    return min(max(wanted, 0), most)
+
+
+@njit(cache=True)
+def agents_present(b, s, p):  # type: ignore[no-untyped-def]
+    """Agents not on break, at least 1."""
+    return max(p.n[N_AGENTS] - s.head[b, COUNT + BREAK], 1)

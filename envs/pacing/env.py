@@ -1,0 +1,134 @@
+"""The scalar environment: one campaign, `gymnasium.Env`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import InvalidAction, ResetNeeded
+from numpy.typing import NDArray
+
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing import spec
+from quietdial.envs.pacing.viewer import frame
+from quietdial.envs.pacing.world import World
+from quietdial.envs.scenario import Scenario
+
+
+class PacingEnv(gym.Env[NDArray[np.float32], Any]):
+    __doc__ = f"""One outbound campaign: how many calls to place now.
+
+## Description
+
+Agents talk, wrap up, take breaks and wait for calls; calls in flight are answered by a person, end
+otherwise, or are still ringing. A person who answers while no agent is idle hears silence and is
+cut at the rule's limit: a silent call. The policy decides at every decision interval. Time is
+exact to the millisecond between decisions. The answer rate and the day's talk-time factor are
+hidden; what the policy sees, a dialer can know.
+
+{spec.describe()}
+
+## Cost
+
+`info["cost"]` counts the silent calls of a step. A constrained learner forms
+cost - cap x answered itself; the scenario's rule holds the cap.
+
+## Starting State
+
+All agents idle at the opening, no calls in flight.
+
+## Episode End
+
+An episode is one compliance window (default 8 hours). Dialing stops `close_s` before its end, then
+`truncated` is true; `terminated` never is.
+
+## Arguments
+
+As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
+
+## Version History
+
+* v1: first version.
+"""
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(
+        self,
+        scenario: str | Scenario = "italy-50",
+        *,
+        observation: str | None = None,
+        action: str | None = None,
+        silent_penalty: float = 150.0,
+        base_theta: float = 0.02,
+        start: str = "open",
+        horizon_s: float | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, "ansi"):
+            raise ConfigError(f"render_mode = {render_mode!r} must be 'ansi' or None")
+        self.world = World(
+            1,
+            scenario,
+            observation=observation,
+            action=action,
+            silent_penalty=silent_penalty,
+            base_theta=base_theta,
+            start=start,
+            horizon_s=horizon_s,
+        )
+        self.render_mode = render_mode
+        self.observation_space = self.world.observation_space
+        self.action_space = self.world.action_space
+        self._all = np.ones(1, np.bool_)
+        self._running = False
+        self._seeded = False
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that is played."""
+        return self.world.scenario
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin an episode; with `seed` the world is that of campaign 0 of this seed.
+
+        Without a seed the next campaign of the last seed is played. No options are known.
+        """
+        super().reset(seed=seed)
+        if options:
+            raise ConfigError(f"reset options {sorted(options)} are not known; none are")
+        if seed is None and not self._seeded:
+            seed = int(self.np_random.integers(2**63))
+        self.world.begin(self._all, None if seed is None else [seed])
+        self._seeded = True
+        self._running = True
+        return self.world.observe()[0], self._info(np.zeros(5))
+
+    def step(
+        self, action: Any
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Play one decision interval; see the class for what comes back."""
+        if not self._running:
+            raise ResetNeeded("call reset() before step(): the episode has not begun or has ended")
+        if not self.action_space.contains(action):
+            raise InvalidAction(f"action {action!r} must lie in {self.action_space}")
+        out = self.world.step(np.asarray(action)[None], self._all)[0]
+        truncated = bool(out[4])
+        self._running = not truncated
+        reward = float(out[0] + out[1])
+        return self.world.observe()[0], reward, False, truncated, self._info(out)
+
+    def _info(self, out: NDArray[np.float64]) -> dict[str, Any]:
+        return {
+            "cost": float(out[2]),
+            "answered": float(out[3]),
+            "reward_terms": {"idle": float(out[0]), "silent": float(out[1])},
+            "totals": {name: float(value[0]) for name, value in self.world.totals().items()},
+        }
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The floor as text when `render_mode` is "ansi"."""
+        return frame(self.world, 0) if self.render_mode == "ansi" else None

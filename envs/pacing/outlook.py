@@ -1,0 +1,93 @@
+"""What a dialer can expect of calls and agents of a given age: the tables behind the index rule.
+
+Everything here comes from the *believed* laws of a scenario (its `belief`, else the nominal true
+laws), never from the hidden state of a day. Ages are counted in integer bins, so that the kernel
+and the numpy twin read the same numbers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietdial.envs.laws import Law
+from quietdial.envs.scenario import Scenario
+
+FloatArray = NDArray[np.float64]
+
+GRID = 5
+"""Number of look-ahead times: the 10, 30, 50, 70 and 90 % quantiles of the time to answer."""
+AGE_SHIFT = 11
+"""An agent's age bin is age_ms >> AGE_SHIFT: bins of 2.048 s."""
+AGE_BINS = 512
+"""Ages beyond 512 bins (17.5 minutes) share the last one."""
+RING_BIN_MS = 1000
+"""Calls in flight are counted by whole seconds since their dial."""
+_CONVOLUTION_STEP_S = 0.25
+_GONE = 1e-9
+
+
+class Outlook(NamedTuple):
+    """Tables of the believed future."""
+
+    horizon_s: FloatArray  # (GRID,) look-ahead times [s]
+    weight: FloatArray  # (GRID,) share of answered calls that each stands for
+    release: FloatArray  # (3, AGE_BINS, GRID) P(free within horizon + wait limit | state, age)
+    ring: FloatArray  # (n_cohorts, 2 + GRID): 1 - F(age), 1 - G(age), F(age + horizon) - F(age)
+
+
+def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
+    """Build the tables for a scenario.
+
+    F is the believed law of the time to answer, G that of the unanswered endings (science: the
+    probability that a call of age a is answered within h is
+    p (F(a+h) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a)))).
+    """
+    belief, floor, calls = scenario.belief, scenario.floor, scenario.calls
+    answer = belief.time_to_answer or calls.time_to_answer
+    quantiles = (np.arange(GRID) + 0.5) / GRID
+    horizon = np.rint(answer.quantile_s(quantiles) * 4) / 4
+    talk = belief.talk or floor.talk
+    wrap = belief.wrap or floor.wrap
+    within = horizon + scenario.rule.wait_limit_s
+    stay = 1.0 - (floor.breaks.p_after_wrap if floor.breaks else 0.0)
+
+    release = np.zeros((3, AGE_BINS, GRID))
+    ages = (np.arange(AGE_BINS) + 0.5) * 2.0**AGE_SHIFT / 1000.0
+    release[0] = _released(talk, wrap, ages, within) * stay
+    if wrap is not None:
+        release[1] = _released(wrap, None, ages, within) * stay
+    if floor.breaks is not None:
+        release[2] = _released(floor.breaks.duration, None, ages, within)
+
+    age = np.arange(n_cohorts, dtype=np.float64) * RING_BIN_MS / 1000.0
+    ring = np.zeros((n_cohorts, 2 + GRID))
+    answered = answer.cdf(age)
+    ring[:, 0] = 1.0 - answered
+    ring[:, 1] = 1.0 - np.sum([u.share * u.time.cdf(age) for u in calls.unanswered], axis=0)
+    ring[:, 2:] = np.maximum(answer.cdf(age[:, None] + horizon) - answered[:, None], 0.0)
+    return Outlook(horizon, np.full(GRID, 1.0 / GRID), release, ring)
+
+
+def _released(first: Law, then: Law | None, ages_s: FloatArray, within_s: FloatArray) -> FloatArray:
+    """P(the rest of `first` and all of `then` take at most `within` | age in `first`), (ages, GRID).
+
+    Beyond the last age that the law allows, the value of that last age is kept.
+    """
+    alive = 1.0 - first.cdf(ages_s)
+    if then is None:
+        ended = first.cdf(ages_s[:, None] + within_s) - first.cdf(ages_s)[:, None]
+    else:
+        ended = np.zeros((len(ages_s), len(within_s)))
+        for g, limit in enumerate(within_s):
+            edges = np.arange(0.0, limit + _CONVOLUTION_STEP_S / 2, _CONVOLUTION_STEP_S)
+            mass = np.diff(first.cdf(ages_s[:, None] + edges), axis=1)
+            middle = 0.5 * (edges[:-1] + edges[1:])
+            ended[:, g] = mass @ then.cdf(limit - middle)
+    share = np.clip(ended / np.maximum(alive, _GONE)[:, None], 0.0, 1.0)
+    known = np.flatnonzero(alive > 1e-6)
+    last = int(known[-1]) if len(known) else 0
+    share[last + 1 :] = share[last]
+    return share

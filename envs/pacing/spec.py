@@ -1,0 +1,215 @@
+"""The one table of everything that crosses the border of the environment.
+
+Observation fields, actions, reward terms, info entries and episode totals are declared here, once.
+Spaces, the compiled observation code, the docstrings of the environments, the export contract and
+the documentation are made from this table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing import control
+from quietdial.envs.pacing.outlook import GRID
+from quietdial.envs.scenario import ActionName, ObservationName, Scenario
+
+
+class Field(NamedTuple):
+    """One number of an observation."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    meaning: str
+
+
+class Action(NamedTuple):
+    """One kind of action."""
+
+    name: str
+    kind: int  # control kind in the kernel
+    meaning: str
+
+
+class Entry(NamedTuple):
+    """One entry of `info` or one total of the episode."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+_M = "m = agents not on break"
+COUNTERS = (
+    Field("idle_few", "4 agents", 0, 2, "idle agents, at most 8, in units of 4"),
+    Field("idle_share", "m/3", 0, 3, f"3 x idle agents / m, {_M}"),
+    Field("waiting", "calls", 0, 3, "answered callees waiting in silence, at most 3"),
+    Field("talk_share", "m", 0, 1, "agents in conversation / m"),
+    Field("wrap_share", "m/3", 0, 3, "3 x agents in wrap-up / m"),
+    Field("break_share", "N/3", 0, 3, "3 x agents on break / agents"),
+    Field("answer_rate", "2 sqrt(p) - 1", -1, 1, "p = answered / finished dials, belief's memory"),
+    Field("answer_rate_1min", "2 sqrt(p) - 1", -1, 1, "the same over about 1 minute"),
+    Field("answer_rate_5min", "2 sqrt(p) - 1", -1, 1, "the same over about 5 minutes"),
+    Field("answer_rate_20min", "2 sqrt(p) - 1", -1, 1, "the same over about 20 minutes"),
+    Field("answers_due", "m/6", 0, 12, "6 x calls in flight x p / m"),
+    Field("team_size", "sqrt(m)/10", 0, 5, "square root of m, in units of 10"),
+    Field("over_budget_few", "3 calls", -3, 3, "(silent - cap x answered) / 3, today"),
+    Field("over_budget_rate", "2.5 %", -2, 2, "40 ((silent + 1.5) / (answered + 50) - cap), today"),
+    Field("nobody_free", "flag", 0, 1, "1 if no agent is idle and nobody waits"),
+    Field("time_left", "day", 0, 1, "share of the compliance window that is left"),
+    Field(
+        "rate_left",
+        "cap",
+        0,
+        3,
+        "silent rate of the rest of the window that would just use up the cap, "
+        "if answers keep today's pace, in units of the cap",
+    ),
+)
+BASE_FIELD = Field("base_dials", "4 calls", 0, 2, "base of a residual action, at most 8, units of 4")
+
+
+def _outlook_fields() -> tuple[Field, ...]:
+    def group(name: str, unit: str, low: float, high: float, meaning: str) -> list[Field]:
+        return [Field(f"{name}_{g}", unit, low, high, f"{meaning}, g = {g}") for g in range(GRID)]
+
+    return (
+        *group("releases", "sqrt(m)", 0, 10, "R_g: agents expected free in time for an answer"),
+        *group("answers", "sqrt(m)", 0, 10, "A_g: calls in flight expected to be answered"),
+        *group("overflow", "2 sd", -2, 2, "(A_g - R_g - I + 1/2) / sd, I = idle - waiting"),
+        *group("slack", "sqrt(m)", -10, 10, "I + R_g - A_g"),
+        Field("risk", "1/2", 0, 2, "2 x P(one more answered call would go silent)"),
+    )
+
+
+FULL = (*COUNTERS, *_outlook_fields())
+MARKOV = (
+    Field("busy", "N", 0, 1, "agents in conversation or wrap-up / agents"),
+    Field("in_flight", "N", 0, 8, "calls in flight / agents"),
+)
+OBSERVATIONS: dict[ObservationName, tuple[Field, ...]] = {
+    "full": (*FULL, BASE_FIELD),
+    "counters": (*COUNTERS, BASE_FIELD),
+    "markov": MARKOV,
+    "none": (),
+}
+
+ACTIONS: dict[ActionName, Action] = {
+    "residual": Action(
+        "residual",
+        control.RESIDUAL,
+        "Discrete(6): the base rule `marginal` at theta 0.02 asks for k calls, action a places "
+        "k + a - 2, at least 0 and at most the most calls of a decision",
+    ),
+    "dials": Action("dials", control.DIALS, "Discrete(K + 1): place a calls now, K = most calls"),
+    "threshold": Action(
+        "threshold",
+        control.THETA,
+        f"Discrete({len(control.THETAS)}): `marginal` with the a-th theta of {control.THETAS}",
+    ),
+    "theta": Action("theta", control.THETA, "Box(0, 1, (1,)): `marginal` with this theta"),
+    "ratio": Action("ratio", control.RATIO, "Box(0, 20, (1,)): keep ratio x idle calls in flight"),
+    "progressive": Action("progressive", control.PROGRESSIVE, "Discrete(1): one line per idle agent"),
+}
+
+REWARD_TERMS = (
+    Entry("idle", "1", "-(idle agent-seconds / available agent-seconds) of the step"),
+    Entry("silent", "1", "-silent_penalty [agent-s per call] x silent calls / agents"),
+)
+INFO = (
+    Entry("cost", "calls", "silent calls of the step"),
+    Entry("answered", "calls", "dials of the step that a person answered"),
+    Entry("reward_terms", "1", "the terms whose sum is the reward: idle, silent"),
+    Entry("totals", "-", "running totals of the episode, see below"),
+)
+TOTALS = (
+    Entry("dialed", "calls", "dials placed"),
+    Entry("answered", "calls", "picked up by a person, whatever happened next"),
+    Entry("connected", "calls", "answered and given to an agent in time: conversations"),
+    Entry("silent", "calls", "answered and not connected in time, the three causes together"),
+    Entry("silent_cut", "calls", "cut at the limit"),
+    Entry("silent_left", "calls", "the callee left before the limit"),
+    Entry("silent_amd", "calls", "taken for a machine (none: no detection in this version)"),
+    Entry("machine", "calls", "dials that reached a machine"),
+    Entry("busy", "calls", "busy lines"),
+    Entry("no_answer", "calls", "dials that nobody answered"),
+    Entry("invalid", "calls", "invalid numbers and network failures"),
+    Entry("idle_s", "agent-s", "agents idle"),
+    Entry("talk_s", "agent-s", "agents in conversation"),
+    Entry("wrap_s", "agent-s", "agents in wrap-up"),
+    Entry("break_s", "agent-s", "agents on break"),
+    Entry("available_s", "agent-s", "agents logged in and not on break"),
+    Entry("waiting_s", "s", "silence heard by all callees"),
+)
+
+
+def observation_space(name: ObservationName) -> spaces.Box:
+    """The Box of an observation set; shape (F,), float32."""
+    fields = observation_fields(name)
+    low = np.array([f.low for f in fields], np.float32)
+    high = np.array([f.high for f in fields], np.float32)
+    return spaces.Box(low, high, (len(fields),), np.float32)
+
+
+def observation_fields(name: str) -> tuple[Field, ...]:
+    """The fields of an observation set, in order. Raises `ConfigError` for an unknown name."""
+    for known, fields in OBSERVATIONS.items():
+        if known == name:
+            return fields
+    raise ConfigError(f"unknown observation {name!r}; use one of: " + ", ".join(OBSERVATIONS))
+
+
+def action_of(name: str) -> Action:
+    """The action kind of that name. Raises `ConfigError` for an unknown name."""
+    for known, action in ACTIONS.items():
+        if known == name:
+            return action
+    raise ConfigError(f"unknown action {name!r}; use one of: " + ", ".join(ACTIONS))
+
+
+def action_space(name: str, scenario: Scenario) -> spaces.Discrete | spaces.Box:
+    """The space of one campaign's action."""
+    action = action_of(name).name
+    if action == "residual":
+        return spaces.Discrete(control.RESIDUAL_HIGH - control.RESIDUAL_LOW + 1)
+    if action == "dials":
+        return spaces.Discrete(scenario.max_dials + 1)
+    if action == "threshold":
+        return spaces.Discrete(len(control.THETAS))
+    if action == "progressive":
+        return spaces.Discrete(1)
+    high = 1.0 if action == "theta" else 20.0
+    return spaces.Box(0.0, high, (1,), np.float32)
+
+
+def _table(title: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(title) + " |", "|" + "---|" * len(title)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def describe() -> str:
+    """The whole table as Markdown: the body of the environments' docstrings and of their page."""
+    parts = ["## Observation Space"]
+    for name, fields in OBSERVATIONS.items():
+        if fields:
+            rows = [
+                (str(i), f.name, f.unit, f"{f.low:g}", f"{f.high:g}", f.meaning)
+                for i, f in enumerate(fields)
+            ]
+            parts.append(f"`observation={name!r}`: Box(({len(fields)},), float32)")
+            parts.append(_table(("Num", "Field", "Unit", "Min", "Max", "Meaning"), rows))
+    parts.append("`observation='none'`: Box((0,), float32), for rules that need no observation.")
+    parts.append("## Action Space")
+    parts.append(_table(("Action", "Meaning"), [(a.name, a.meaning) for a in ACTIONS.values()]))
+    parts.append("## Rewards")
+    parts.append("The reward of a step is the sum of its terms.")
+    for title, entries in (("Term", REWARD_TERMS), ("Info", INFO), ("Total", TOTALS)):
+        if title == "Info":
+            parts.append("## Info")
+        parts.append(_table((title, "Unit", "Meaning"), [tuple(e) for e in entries]))
+    return "\n\n".join(parts)

@@ -1,0 +1,243 @@
+"""The vector environment: many campaigns in one compiled call, `gymnasium.vector.VectorEnv`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.env import PacingEnv
+from quietdial.envs.pacing.spec import Field
+from quietdial.envs.pacing.viewer import frame
+from quietdial.envs.pacing.world import Bools, World
+from quietdial.envs.scenario import Scenario
+
+
+class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
+    """`num_envs` campaigns of one scenario; spaces, reward and info as in `PacingEnv`.
+
+    Row i of `reset(seed=s)` plays the world of the scalar environment's `reset(seed=s + i)`, bit
+    for bit; a list gives one seed for each row. Every array that comes back is fresh. Info entries
+    are (num_envs,) arrays with Gymnasium's `_name` masks. All three autoreset modes are supported.
+
+    Args:
+        num_envs: number of campaigns, at least 1.
+        scenario: preset name, path of a YAML file, or a `Scenario`.
+        observation: observation set; None: the scenario's.
+        action: action kind; None: the scenario's.
+        silent_penalty: reward weight of a silent call [agent-seconds].
+        base_theta: threshold of the rule below residual actions.
+        start: "open" or "random" (training inside the day).
+        horizon_s: longest training episode [s]; None: the whole window.
+        autoreset_mode: what happens after the end of an episode.
+        render_mode: "ansi" or None.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: str | Scenario = "italy-50",
+        *,
+        observation: str | None = None,
+        action: str | None = None,
+        silent_penalty: float = 150.0,
+        base_theta: float = 0.02,
+        start: str = "open",
+        horizon_s: float | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        if not isinstance(autoreset_mode, AutoresetMode):
+            raise ConfigError(f"autoreset_mode = {autoreset_mode!r} must be an AutoresetMode member")
+        if render_mode not in (None, "ansi"):
+            raise ConfigError(f"render_mode = {render_mode!r} must be 'ansi' or None")
+        self.world = World(
+            num_envs,
+            scenario,
+            observation=observation,
+            action=action,
+            silent_penalty=silent_penalty,
+            base_theta=base_theta,
+            start=start,
+            horizon_s=horizon_s,
+        )
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.metadata = PacingEnv.metadata | {"autoreset_mode": autoreset_mode}
+        self.autoreset_mode = autoreset_mode
+        self.single_observation_space = self.world.observation_space
+        self.single_action_space = self.world.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._ended = np.ones(num_envs, np.bool_)
+        self._begun = False
+        self._seeded = False
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that is played."""
+        return self.world.scenario
+
+    @property
+    def action_kind(self) -> str:
+        """Name of the action kind."""
+        return self.world.action.name
+
+    @property
+    def observation_spec(self) -> tuple[Field, ...]:
+        """The fields of one observation, in order."""
+        return self.world.fields
+
+    def totals(self) -> dict[str, NDArray[np.float64]]:
+        """Running totals of every row's episode, each (num_envs,)."""
+        return self.world.totals()
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin an episode in every row, or in those of `options["reset_mask"]` (bool, (B,))."""
+        options = dict(options or {})
+        mask = options.pop("reset_mask", None)
+        if options:
+            raise ConfigError(f"reset options {sorted(options)} are not known; use reset_mask")
+        which = np.ones(self.num_envs, np.bool_) if mask is None else self._checked_mask(mask)
+        base = seed if isinstance(seed, int | np.integer) else None
+        super().reset(seed=None if base is None else int(base))
+        if seed is None and not self._seeded:
+            base = int(self.np_random.integers(2**63))
+        if base is not None:
+            self.world.begin(which, [int(base) + i for i in range(self.num_envs)])
+        elif seed is None:
+            self.world.begin(which)
+        else:
+            self._begin_list(which, seed)  # type: ignore[arg-type]
+        self._seeded = True
+        self._begun = True
+        self._ended[which] = False
+        return self.world.observe(), self._info(np.zeros((self.num_envs, 5)), which)
+
+    def _begin_list(self, which: Bools, seeds: Sequence[int | None]) -> None:
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"seed has {len(seeds)} entries but there are {self.num_envs} rows")
+        given = np.array([s is not None for s in seeds]) & which
+        if np.any(given):
+            self.world.begin(given, [0 if s is None else int(s) for s in seeds])
+        if np.any(which & ~given):
+            self.world.begin(which & ~given)
+
+    def _checked_mask(self, mask: Any) -> Bools:
+        mask = np.asarray(mask)
+        if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
+            raise ConfigError(
+                f"reset_mask must be a bool array of shape ({self.num_envs},) with a True in it"
+            )
+        return mask.copy()
+
+    def step(
+        self, actions: Any
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], Bools, Bools, dict[str, Any]]:
+        """Play one decision interval of every row."""
+        if not self._begun:
+            raise ResetNeeded("call reset() before step()")
+        actions = self._checked(actions)
+        terminated = np.zeros(self.num_envs, np.bool_)
+        ended = self._ended
+        if ended.any():
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                raise ResetNeeded("rows have ended; reset them with options={'reset_mask': ...}")
+            self.world.begin(ended)
+        out = self.world.step(actions, ~ended)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            return self._same_step(out, terminated)
+        truncated = out[:, 4] > 0
+        everywhere = np.ones(self.num_envs, np.bool_)
+        self._ended = truncated.copy()
+        return (
+            self.world.observe(),
+            out[:, 0] + out[:, 1],
+            terminated,
+            truncated,
+            self._info(out, everywhere),
+        )
+
+    def _same_step(
+        self, out: NDArray[np.float64], terminated: Bools
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], Bools, Bools, dict[str, Any]]:
+        truncated = out[:, 4] > 0
+        everywhere = np.ones(self.num_envs, np.bool_)
+        reward = out[:, 0] + out[:, 1]
+        self._ended = np.zeros(self.num_envs, np.bool_)
+        if not truncated.any():
+            return self.world.observe(), reward, terminated, truncated, self._info(out, everywhere)
+        last = self.world.observe()
+        final_info = self._info(out, truncated.copy())
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in np.flatnonzero(truncated):
+            final_obs[row] = last[row].copy()
+        self.world.begin(truncated)
+        fresh = out.copy()
+        fresh[truncated] = 0.0
+        info = self._info(fresh, everywhere)
+        info["final_obs"] = final_obs
+        info["_final_obs"] = truncated.copy()
+        info["final_info"] = final_info
+        info["_final_info"] = truncated.copy()
+        return self.world.observe(), reward, terminated, truncated, info
+
+    def _checked(self, actions: Any) -> NDArray[Any]:
+        actions = np.asarray(actions)
+        space = self.single_action_space
+        if actions.shape != (self.num_envs, *(space.shape or ())):
+            raise InvalidAction(
+                f"actions of shape {actions.shape} must have shape "
+                f"{(self.num_envs, *(space.shape or ()))}"
+            )
+        low, high = self._bounds
+        if not (np.all(actions >= low) and np.all(actions <= high)):
+            raise InvalidAction(f"every action must lie in {space}")
+        return actions
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        space = self.single_action_space
+        n = getattr(space, "n", None)
+        return (0.0, float(n - 1)) if n is not None else (0.0, float(space.high[0]))  # type: ignore[attr-defined]
+
+    def _info(self, out: NDArray[np.float64], mask: Bools) -> dict[str, Any]:
+        return {
+            "cost": out[:, 2].copy(),
+            "_cost": mask,
+            "answered": out[:, 3].copy(),
+            "_answered": mask,
+            "reward_terms": {
+                "idle": out[:, 0].copy(),
+                "_idle": mask,
+                "silent": out[:, 1].copy(),
+                "_silent": mask,
+            },
+            "_reward_terms": mask,
+            "totals": self._masked_totals(mask),
+            "_totals": mask,
+        }
+
+    def _masked_totals(self, mask: Bools) -> dict[str, Any]:
+        totals: dict[str, Any] = {}
+        for name, value in self.world.totals().items():
+            totals[name] = value
+            totals["_" + name] = mask
+        return totals
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Every floor as text when `render_mode` is "ansi"."""
+        if self.render_mode != "ansi":
+            return None
+        return tuple(frame(self.world, row) for row in range(self.num_envs))

@@ -1,0 +1,201 @@
+"""A batch of campaigns: the one engine behind the scalar and the vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing import control, features, kernel
+from quietdial.envs.pacing.spec import (
+    TOTALS,
+    action_of,
+    action_space,
+    observation_fields,
+    observation_space,
+)
+from quietdial.envs.pacing.state import (
+    ACC,
+    ANSWERED,
+    BASE,
+    BASE_THETA,
+    BEGAN,
+    BREAK,
+    CONNECTED,
+    COUNT,
+    DIALED,
+    IDLE,
+    MACHINES,
+    NOW,
+    SILENT_AMD,
+    SILENT_CUT,
+    SILENT_LEFT,
+    TALK,
+    WAIT_ACC,
+    WAITING,
+    WRAP,
+    make_params,
+    make_state,
+)
+from quietdial.envs.scenario import Scenario, load_scenario
+
+Bools = NDArray[np.bool_]
+_ONE_SHOT_OFFSET = {control.DIALS: 0, control.RESIDUAL: control.RESIDUAL_LOW}
+_THETAS = np.array(control.THETAS)
+
+
+class World:
+    """B campaigns of one scenario; knows nothing of Gymnasium.
+
+    Args:
+        n_campaigns: B, at least 1.
+        scenario: preset name, path of a YAML file, or a `Scenario`.
+        observation: observation set; None: the scenario's.
+        action: action kind; None: the scenario's.
+        silent_penalty: reward weight of a silent call [agent-seconds], at least 0.
+        base_theta: threshold of the rule below residual actions, in [0, 1].
+        start: "open": the day begins with idle agents at its opening; "random": training episodes
+            that begin at a random time of the day on a busy floor with plausible counts.
+        horizon_s: longest training episode [s]; episodes are cut at a random 50 to 100 % of it.
+    """
+
+    def __init__(
+        self,
+        n_campaigns: int,
+        scenario: str | Scenario = "italy-50",
+        *,
+        observation: str | None = None,
+        action: str | None = None,
+        silent_penalty: float = 150.0,
+        base_theta: float = 0.02,
+        start: str = "open",
+        horizon_s: float | None = None,
+    ) -> None:
+        if isinstance(n_campaigns, bool) or not isinstance(n_campaigns, int) or n_campaigns < 1:
+            raise ConfigError(f"num_envs = {n_campaigns!r} must be a whole number, at least 1")
+        if not (np.isfinite(silent_penalty) and silent_penalty >= 0):
+            raise ConfigError(f"silent_penalty = {silent_penalty!r} must be a finite number >= 0")
+        if not (np.isfinite(base_theta) and 0 <= base_theta <= 1):
+            raise ConfigError(f"base_theta = {base_theta!r} must lie in [0, 1]")
+        if start not in ("open", "random"):
+            raise ConfigError(f"start = {start!r} must be 'open' or 'random'")
+        self.scenario = load_scenario(scenario)
+        episode = self.scenario.episode
+        if horizon_s is not None and not (
+            np.isfinite(horizon_s)
+            and episode.decision_interval_s <= horizon_s <= episode.duration_s
+        ):
+            raise ConfigError(
+                f"horizon_s = {horizon_s!r} must lie between the decision interval "
+                f"({episode.decision_interval_s} s) and the episode ({episode.duration_s} s)"
+            )
+        self.n_campaigns = n_campaigns
+        self.observation = observation or self.scenario.observation
+        self.action = action_of(action or self.scenario.action)
+        self.fields = observation_fields(self.observation)
+        self.observation_space = observation_space(self.observation)  # type: ignore[arg-type]
+        self.action_space = action_space(self.action.name, self.scenario)
+        self.params = make_params(
+            self.scenario,
+            silent_penalty=silent_penalty,
+            base_theta=base_theta,
+            random_start=start == "random",
+            horizon_s=horizon_s,
+        )
+        self.state = make_state(n_campaigns, self.params)
+        self._set_code = features.SET_CODES[self.observation]
+        self._residual = self.action.kind == control.RESIDUAL
+        self._seeds = np.zeros(n_campaigns, np.uint64)
+        self._episodes = np.zeros(n_campaigns, np.uint64)
+
+    def begin(self, which: Bools, seeds: Sequence[int] | None = None) -> None:
+        """Start episodes in the rows of `which` (B,).
+
+        Args:
+            which: rows to start.
+            seeds: one seed for each row (only those in `which` are used), which starts the row's
+                campaign number 0; None: the next campaign number of the row's own seed.
+        """
+        if seeds is None:
+            self._episodes[which] += np.uint64(1)
+        else:
+            wrapped = np.array([int(seed) % 2**64 for seed in seeds], np.uint64)
+            self._seeds[which] = wrapped[which]
+            self._episodes[which] = 0
+        kernel.begin(self.state, self.params, which, self._seeds, self._episodes)
+
+    def step(
+        self, actions: NDArray[np.int64] | NDArray[np.float32], active: Bools
+    ) -> NDArray[np.float64]:
+        """Play one decision interval of the active rows; (B, 5) float64, see `kernel.advance`."""
+        amounts = np.zeros(self.n_campaigns, np.int64)
+        values = np.zeros(self.n_campaigns)
+        kind = self.action.kind
+        flat = np.asarray(actions).reshape(self.n_campaigns)
+        if kind in _ONE_SHOT_OFFSET:
+            amounts = flat.astype(np.int64) + _ONE_SHOT_OFFSET[kind]
+        elif self.action.name == "threshold":
+            values = _THETAS[flat.astype(np.int64)]
+        else:
+            values = flat.astype(np.float64)
+        out = np.zeros((self.n_campaigns, 5))
+        kernel.advance(self.state, self.params, kind, amounts, values, active, out)
+        return out
+
+    def observe(self) -> NDArray[np.float32]:
+        """Observations of all rows, (B, F) float32, a fresh array."""
+        out = np.zeros((self.n_campaigns, len(self.fields)), np.float32)
+        if self._residual or self._set_code:
+            features.observe(self.state, self.params, self._set_code, self._residual, out)
+        return out
+
+    def base_dials(self) -> NDArray[np.int64]:
+        """Base of the residual action as last observed, (B,) int64."""
+        return self.state.head[:, BASE].copy()
+
+    def totals(self) -> dict[str, NDArray[np.float64]]:
+        """Running totals of every row's episode by name, each (B,) float64 and fresh."""
+        head = self.state.head
+        now = head[:, NOW]
+        seconds = {
+            name: (head[:, ACC + state] + head[:, COUNT + state] * now) / 1000.0
+            for name, state in (
+                ("idle_s", IDLE),
+                ("talk_s", TALK),
+                ("wrap_s", WRAP),
+                ("break_s", BREAK),
+            )
+        }
+        counts = {
+            "dialed": head[:, DIALED],
+            "answered": head[:, ANSWERED],
+            "connected": head[:, CONNECTED],
+            "silent": head[:, SILENT_CUT] + head[:, SILENT_LEFT] + head[:, SILENT_AMD],
+            "silent_cut": head[:, SILENT_CUT],
+            "silent_left": head[:, SILENT_LEFT],
+            "silent_amd": head[:, SILENT_AMD],
+            "machine": head[:, MACHINES],
+            "busy": head[:, MACHINES + 1],
+            "no_answer": head[:, MACHINES + 2],
+            "invalid": head[:, MACHINES + 3],
+        }
+        totals = {name: value.astype(np.float64) for name, value in counts.items()} | seconds
+        totals["available_s"] = totals["idle_s"] + totals["talk_s"] + totals["wrap_s"]
+        totals["waiting_s"] = (head[:, WAIT_ACC] + head[:, WAITING] * now) / 1000.0
+        return {entry.name: totals[entry.name] for entry in TOTALS}
+
+    def clock_s(self) -> NDArray[np.float64]:
+        """Time since the opening of every row, (B,) [s]."""
+        return self.state.head[:, NOW] / 1000.0
+
+    def began_s(self) -> NDArray[np.float64]:
+        """Time of day at which every row's episode began, (B,) [s after the opening]."""
+        return self.state.head[:, BEGAN] / 1000.0
+
+    def set_base_theta(self, theta: float) -> None:
+        """Change the threshold of the rule below residual actions, for the next observation on."""
+        if not (np.isfinite(theta) and 0 <= theta <= 1):
+            raise ConfigError(f"base_theta = {theta!r} must lie in [0, 1]")
+        self.params.x[BASE_THETA] = theta
