@@ -31,6 +31,7 @@ DAY_PHASE = np.uint64(10)
 DAY_TALK = np.uint64(11)
 DRIFT_NOISE = np.uint64(12)
 TRAIN_START = np.uint64(13)
+ROUNDING = np.uint64(14)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)

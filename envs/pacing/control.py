@@ -19,9 +19,11 @@ from quietdial.envs.pacing.state import (
     BASE,
     BREAK,
     COUNT,
+    DIALED,
     FREE,
     IDLE,
     IN_FLIGHT,
+    KEY,
     KNOWN_RATE,
     MAX_DIALS,
     N_AGENTS,
@@ -178,8 +180,10 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
     elif kind == PROGRESSIVE:
         wanted = s.head[b, COUNT + IDLE] - s.head[b, WAITING] - s.head[b, IN_FLIGHT]
     elif kind == RATIO:
-        target = np.int64(np.floor(s.est[b, SET_VALUE] * s.head[b, COUNT + IDLE] + 0.5))
-        wanted = target - s.head[b, IN_FLIGHT]
+        # random rounding, new only after the next dial, so that the mean target is exact in time
+        u = chance.draw(np.uint64(s.head[b, KEY]), chance.ROUNDING, s.head[b, DIALED])
+        exact = s.est[b, SET_VALUE] * s.head[b, COUNT + IDLE]
+        wanted = np.int64(np.floor(exact + chance.unit(u))) - s.head[b, IN_FLIGHT]
     else:
         look_ahead(b, s, p)
         wanted = marginal_dials(b, s, p, s.est[b, SET_VALUE])
