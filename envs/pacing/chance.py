@@ -11,11 +11,11 @@ bit of a mathematical library differs between platforms.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import special
 
 from quietdial.envs.laws import BODY_CELLS
+from quietdial.envs.pacing.jit import compiled
 
 # purposes of draws; never renumber: published results depend on them
 DIAL_OUTCOME = np.uint64(1)
@@ -64,32 +64,32 @@ def curves() -> NDArray[np.float64]:
     return np.rint(np.concatenate([normal, exp, sine, phi]) * 2.0**30) / 2.0**30
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _mix(z):  # type: ignore[no-untyped-def]
     z = (z ^ (z >> _S30)) * _MIX_A
     z = (z ^ (z >> _S27)) * _MIX_B
     return z ^ (z >> _S31)
 
 
-@njit(cache=True)
+@compiled()
 def campaign_key(seed, campaign):  # type: ignore[no-untyped-def]
     """Key of one campaign's world: uint64 from uint64 seed and uint64 campaign number."""
     return _mix(_mix(seed + _GOLDEN) + (campaign + np.uint64(1)) * _MIX_B)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def draw(key, purpose, number):  # type: ignore[no-untyped-def]
     """The uint64 that decides `purpose` of entity `number`."""
     return _mix(_mix(key + purpose * _MIX_A) + np.uint64(number) * _GOLDEN)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def unit(u):  # type: ignore[no-untyped-def]
     """A uint64 draw as a float64 in [0, 1)."""
     return np.float64(u >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def duration_ms(tables, law, u):  # type: ignore[no-untyped-def]
     """Duration in ms (int64) from quantile table `law` and draw `u`, by integer interpolation."""
     cell = u >> _S54
@@ -102,7 +102,7 @@ def duration_ms(tables, law, u):  # type: ignore[no-untyped-def]
     return low + (((tables[law, at + 1] - low) * np.int64(share)) >> 32)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _read(table, at, position, last):  # type: ignore[no-untyped-def]
     position = min(max(position, 0.0), np.float64(last))
     cell = min(np.int64(position), last - 1)
@@ -110,25 +110,25 @@ def _read(table, at, position, last):  # type: ignore[no-untyped-def]
     return low + (table[at + cell + 1] - low) * (position - cell)
 
 
-@njit(cache=True)
+@compiled()
 def normal(table, u):  # type: ignore[no-untyped-def]
     """Standard normal value of draw `u` (table of the quantile function, cut at +-4)."""
     return _read(table, _NORMAL_AT, unit(u) * _NORMAL_CELLS, _NORMAL_CELLS)
 
 
-@njit(cache=True)
+@compiled()
 def exp(table, x):  # type: ignore[no-untyped-def]
     """exp(x) from the table, x cut to [-12, 4]; relative error below 2e-6."""
     return _read(table, _EXP_AT, (x - _EXP_LOW) * _EXP_PER_UNIT, _EXP_LAST)
 
 
-@njit(cache=True)
+@compiled()
 def sine(table, turns):  # type: ignore[no-untyped-def]
     """sin(2 pi turns) from the table; error below 5e-6."""
     return _read(table, _SINE_AT, (turns - np.floor(turns)) * _SINE_CELLS, _SINE_CELLS)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def phi(table, z):  # type: ignore[no-untyped-def]
     """Standard normal distribution function from the table; error below 8e-6."""
     return _read(table, _PHI_AT, (z + _PHI_LIMIT) * _PHI_PER_UNIT, _PHI_LAST)

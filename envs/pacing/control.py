@@ -9,9 +9,9 @@ whenever an agent becomes free.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from quietdial.envs.pacing import chance
+from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT, GRID
 from quietdial.envs.pacing.state import (
     AGENT_SINCE,
@@ -45,7 +45,7 @@ THETAS = (0.0, 0.004, 0.008, 0.012, 0.016, 0.02, 0.026, 0.034, 0.045, 0.06, 0.08
 """Levels of the `threshold` action (science E)."""
 
 
-@njit(cache=True)
+@compiled()
 def answer_rate(b, s, p):  # type: ignore[no-untyped-def]
     """The dialer's estimate of the answer probability of a dial, in [0.01, 0.99].
 
@@ -59,7 +59,7 @@ def answer_rate(b, s, p):  # type: ignore[no-untyped-def]
     return min(max(rate, 0.01), 0.99)
 
 
-@njit(cache=True)
+@compiled()
 def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     """Fill the row's outlook: expected releases R_g, expected answers A_g, variance of A_g - R_g.
 
@@ -138,7 +138,7 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     sight[SIGHT + 14] = v4
 
 
-@njit(cache=True)
+@compiled()
 def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
     """Number of calls that the `marginal` rule places now; needs a fresh `look_ahead`.
 
@@ -167,7 +167,7 @@ def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
     return dials
 
 
-@njit(cache=True)
+@compiled()
 def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
     """Calls that the standing control asks for; one-shot kinds only when `one_shot` is true."""
     kind = s.head[b, SET_KIND]
@@ -190,7 +190,7 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
     return min(max(wanted, 0), most)
 
 
-@njit(cache=True)
+@compiled()
 def agents_present(b, s, p):  # type: ignore[no-untyped-def]
     """Agents not on break, at least 1."""
     return max(p.n[N_AGENTS] - s.head[b, COUNT + BREAK], 1)

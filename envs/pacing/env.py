@@ -52,7 +52,7 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
 * v1: first version.
 """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}
 
     def __init__(
         self,
@@ -107,9 +107,7 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
         self._running = True
         return self.world.observe()[0], self._info(np.zeros(5))
 
-    def step(
-        self, action: Any
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Play one decision interval; see the class for what comes back."""
         if not self._running:
             raise ResetNeeded("call reset() before step(): the episode has not begun or has ended")

@@ -8,7 +8,6 @@ occur, so any platform and any implementation gets the same bits.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.control import (
@@ -17,6 +16,7 @@ from quietdial.envs.pacing.control import (
     look_ahead,
     marginal_dials,
 )
+from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.kernel import silent_calls
 from quietdial.envs.pacing.outlook import GRID
 from quietdial.envs.pacing.state import (
@@ -47,12 +47,12 @@ NONE, MARKOV, COUNTERS, FULL = 0, 1, 2, 3
 SET_CODES = {"none": NONE, "markov": MARKOV, "counters": COUNTERS, "full": FULL}
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _cut(x, low, high):  # type: ignore[no-untyped-def]
     return min(max(x, low), high)
 
 
-@njit(cache=True)
+@compiled()
 def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
     idle = s.head[b, COUNT + IDLE]
     waiting = s.head[b, WAITING]
@@ -84,7 +84,7 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
     out[b, 16] = _cut(allowed / cap, 0.0, 3.0)
 
 
-@njit(cache=True)
+@compiled()
 def _outlook(b, s, p, out, at):  # type: ignore[no-untyped-def]
     m = np.float64(agents_present(b, s, p))
     root = np.sqrt(m)
@@ -103,7 +103,7 @@ def _outlook(b, s, p, out, at):  # type: ignore[no-untyped-def]
     out[b, at + 4 * GRID] = 2.0 * _cut(risk, 0.0, 1.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def observe(s, p, set_code, residual, out):  # type: ignore[no-untyped-def]
     """Write the observation of every campaign, and the base of residual actions into the state.
 

@@ -17,10 +17,10 @@ end at least one millisecond later. The longest idle agent and the longest waiti
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.control import dials_now
+from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.state import (
     ACC,
     AGENT_NUMBER,
@@ -123,12 +123,12 @@ NEVER = np.int64(0x7FFFFFFFFFFFFFFF)
 _P32 = 4294967296.0
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _timer(t, kind, entity):  # type: ignore[no-untyped-def]
     return (t << 24) | (kind << 20) | entity
 
 
-@njit(cache=True)
+@compiled()
 def _push(b, s, timer):  # type: ignore[no-untyped-def]
     heap = s.heap[b]
     at = s.head[b, HEAP]
@@ -142,7 +142,7 @@ def _push(b, s, timer):  # type: ignore[no-untyped-def]
     heap[at] = timer
 
 
-@njit(cache=True)
+@compiled()
 def _pop(b, s):  # type: ignore[no-untyped-def]
     heap = s.heap[b]
     first = heap[0]
@@ -163,12 +163,12 @@ def _pop(b, s):  # type: ignore[no-untyped-def]
     return first
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _key(b, s):  # type: ignore[no-untyped-def]
     return np.uint64(s.head[b, KEY])
 
 
-@njit(cache=True)
+@compiled()
 def _enter(b, s, agent, state, t):  # type: ignore[no-untyped-def]
     """Move an agent to another state at time t, keeping the time totals."""
     old = s.agent[b, agent, AGENT_STATE]
@@ -180,7 +180,7 @@ def _enter(b, s, agent, state, t):  # type: ignore[no-untyped-def]
     s.agent[b, agent, AGENT_SINCE] = t
 
 
-@njit(cache=True)
+@compiled()
 def _converse(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     """An agent begins the next conversation at time t."""
     number = s.head[b, CONVERSATIONS]
@@ -193,7 +193,7 @@ def _converse(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     _push(b, s, _timer(t + talk, AGENT, agent))
 
 
-@njit(cache=True)
+@compiled()
 def _next_wait(b, s):  # type: ignore[no-untyped-def]
     """Recompute which waiting callee goes first."""
     due = NEVER
@@ -203,7 +203,7 @@ def _next_wait(b, s):  # type: ignore[no-untyped-def]
     s.head[b, WAIT_DUE] = due
 
 
-@njit(cache=True)
+@compiled()
 def _stop_waiting(b, s, place, t):  # type: ignore[no-untyped-def]
     """Take the callee at `place` of the waiting line out of it and free the slot."""
     slot = s.waiting[b, place]
@@ -217,7 +217,7 @@ def _stop_waiting(b, s, place, t):  # type: ignore[no-untyped-def]
     _next_wait(b, s)
 
 
-@njit(cache=True)
+@compiled()
 def _release(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     """An agent is ready for the next call at time t."""
     if s.head[b, WAITING] > 0:
@@ -234,7 +234,7 @@ def _release(b, s, p, agent, t):  # type: ignore[no-untyped-def]
         _place(b, s, p, dials_now(b, s, p, False), t)
 
 
-@njit(cache=True)
+@compiled()
 def _agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     state = s.agent[b, agent, AGENT_STATE]
     number = s.agent[b, agent, AGENT_NUMBER]
@@ -255,14 +255,14 @@ def _agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     _release(b, s, p, agent, t)
 
 
-@njit(cache=True)
+@compiled()
 def _hang_up(b, s, slot):  # type: ignore[no-untyped-def]
     """The dial in `slot` is no longer in flight."""
     s.head[b, IN_FLIGHT] -= 1
     s.cohort[b, s.call[b, slot, CALL_COHORT]] -= 1
 
 
-@njit(cache=True)
+@compiled()
 def _answer_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     _hang_up(b, s, slot)
     s.head[b, ANSWERED] += 1
@@ -295,7 +295,7 @@ def _answer_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     s.head[b, WAIT_DUE] = min(s.head[b, WAIT_DUE], _timer(t + limit, SILENCE, slot))
 
 
-@njit(cache=True)
+@compiled()
 def _silence_event(b, s, slot, t):  # type: ignore[no-untyped-def]
     if s.call[b, slot, CALL_OUTCOME] == LEAVES:
         s.head[b, SILENT_LEFT] += 1
@@ -307,7 +307,7 @@ def _silence_event(b, s, slot, t):  # type: ignore[no-untyped-def]
             return
 
 
-@njit(cache=True)
+@compiled()
 def _place(b, s, p, dials, t):  # type: ignore[no-untyped-def]
     """Place `dials` calls at time t, as far as lines are free and dialing is open."""
     if t >= p.n[CLOSE_MS]:
@@ -342,7 +342,7 @@ def _place(b, s, p, dials, t):  # type: ignore[no-untyped-def]
     s.head[b, IN_FLIGHT] += dials
 
 
-@njit(cache=True)
+@compiled()
 def _set_answer_rate(b, s, p, t):  # type: ignore[no-untyped-def]
     """Hidden answer probability from the day's level, its season and the drift."""
     turns = t * p.x[SEASON_TURNS_PER_MS] + s.est[b, DAY_TURN]
@@ -351,7 +351,7 @@ def _set_answer_rate(b, s, p, t):  # type: ignore[no-untyped-def]
     s.head[b, P_ANSWER] = np.int64(min(max(rate, 0.001), 0.95) * _P32)
 
 
-@njit(cache=True)
+@compiled()
 def _drift_event(b, s, p, t):  # type: ignore[no-untyped-def]
     step = t // p.n[DRIFT_MS]
     s.head[b, DRIFT_STEPS] = step
@@ -361,7 +361,7 @@ def _drift_event(b, s, p, t):  # type: ignore[no-untyped-def]
     _push(b, s, _timer((step + 1) * p.n[DRIFT_MS], DRIFT, 0))
 
 
-@njit(cache=True)
+@compiled()
 def _play_until(b, s, p, until):  # type: ignore[no-untyped-def]
     """Play every event up to and including time `until`, and set the clock to it."""
     while True:
@@ -398,19 +398,19 @@ def _play_until(b, s, p, until):  # type: ignore[no-untyped-def]
     s.head[b, NOW] = until
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def time_in(b, s, state):  # type: ignore[no-untyped-def]
     """Milliseconds that agents have spent in a state since the episode began."""
     return s.head[b, ACC + state] + s.head[b, COUNT + state] * s.head[b, NOW]
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def silent_calls(b, s):  # type: ignore[no-untyped-def]
     """Silent calls of the episode, all causes."""
     return s.head[b, SILENT_CUT] + s.head[b, SILENT_LEFT] + s.head[b, SILENT_AMD]
 
 
-@njit(cache=True)
+@compiled()
 def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
     """Update the estimates and write the step's (reward terms, silent, answered, truncated)."""
     head = s.head
@@ -444,7 +444,7 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
     out[b, 4] = head[b, DONE]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untyped-def]
     """Play one decision interval of every active campaign.
 
@@ -470,7 +470,7 @@ def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untype
         _finish_step(b, s, p, out)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def begin(s, p, which, seeds, campaigns):  # type: ignore[no-untyped-def]
     """Start an episode in every row where `which` (B,) is true.
 
@@ -481,7 +481,7 @@ def begin(s, p, which, seeds, campaigns):  # type: ignore[no-untyped-def]
             _begin(b, s, p, chance.campaign_key(seeds[b], campaigns[b]))
 
 
-@njit(cache=True)
+@compiled()
 def _begin(b, s, p, key):  # type: ignore[no-untyped-def]
     agents = p.n[N_AGENTS]
     for i in range(N_HEAD):
@@ -539,7 +539,7 @@ def _begin(b, s, p, key):  # type: ignore[no-untyped-def]
         _open_within_day(b, s, p, began)
 
 
-@njit(cache=True)
+@compiled()
 def _open_within_day(b, s, p, began):  # type: ignore[no-untyped-def]
     """Training only: begin with a busy floor and plausible counts of the day so far.
 

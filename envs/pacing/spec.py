@@ -71,7 +71,9 @@ COUNTERS = (
         "if answers keep today's pace, in units of the cap",
     ),
 )
-BASE_FIELD = Field("base_dials", "4 calls", 0, 2, "base of a residual action, at most 8, units of 4")
+BASE_FIELD = Field(
+    "base_dials", "4 calls", 0, 2, "base of a residual action, at most 8, units of 4"
+)
 
 
 def _outlook_fields() -> tuple[Field, ...]:
@@ -114,7 +116,9 @@ ACTIONS: dict[ActionName, Action] = {
     ),
     "theta": Action("theta", control.THETA, "Box(0, 1, (1,)): `marginal` with this theta"),
     "ratio": Action("ratio", control.RATIO, "Box(0, 20, (1,)): keep ratio x idle calls in flight"),
-    "progressive": Action("progressive", control.PROGRESSIVE, "Discrete(1): one line per idle agent"),
+    "progressive": Action(
+        "progressive", control.PROGRESSIVE, "Discrete(1): one line per idle agent"
+    ),
 }
 
 REWARD_TERMS = (

@@ -54,7 +54,9 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         if not isinstance(autoreset_mode, AutoresetMode):
-            raise ConfigError(f"autoreset_mode = {autoreset_mode!r} must be an AutoresetMode member")
+            raise ConfigError(
+                f"autoreset_mode = {autoreset_mode!r} must be an AutoresetMode member"
+            )
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode = {render_mode!r} must be 'ansi' or None")
         self.world = World(

@@ -1,0 +1,66 @@
+"""Compilation of the kernel, with a cache on disk that never serves an old kernel.
+
+numba caches every function by the text of its own file only, so a caller would keep an outdated
+copy of a callee that lives in another file. Here the cache folder carries the hash of all files
+that are compiled together: any change of any of them starts a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numba
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def _fingerprint() -> str:
+    """Hash of every source file of this folder, and of the law tables' shape (laws.py)."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted([*here.glob("*.py"), here.parent / "laws.py"]):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> str:
+    """A writable folder for this version of the kernel: the user's choice, in place, or at home."""
+    name = f"quietdial-{_fingerprint()}"
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    roots = [Path(chosen)] if chosen else []
+    roots += [Path(__file__).parent / "__pycache__", Path.home() / ".cache" / "quietdial"]
+    for root in roots:
+        try:
+            folder = root / name
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError:
+            continue
+        return str(folder)
+    return tempfile.mkdtemp(prefix="quietdial-")
+
+
+_FOLDER = _cache_folder()
+
+
+def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[_Function], _Function]:
+    """Decorator: compile in nopython mode, release the GIL, cache on disk, IEEE division."""
+
+    def decorate(function: _Function) -> _Function:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = _FOLDER
+        try:
+            made: _Function = numba.njit(
+                cache=True, nogil=True, error_model="numpy", inline=inline
+            )(function)
+        finally:
+            numba.config.CACHE_DIR = before
+        return made
+
+    return decorate
