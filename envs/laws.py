@@ -22,7 +22,7 @@ BODY_CELLS = 1024
 TAIL_CELLS = 1024
 """Cells that share the last body cell, so that a long tail keeps its shape."""
 TABLE_SIZE = BODY_CELLS + TAIL_CELLS + 1
-"""Points of a table: body knots 0..1023, then tail knots 0..1024 (the body ends where the tail begins)."""
+"""Points of a table: body knots 0..1023, then tail knots 0..1024 (the tail begins at body 1023)."""
 
 _LAST_P = 1.0 - 2.0**-22
 MAX_DURATION_S = 86_400.0
@@ -47,7 +47,7 @@ class _LawBase(BaseModel):
     def sampled_mean_s(self) -> float:
         """Mean duration in seconds of the law as it is sampled (the mean of its table)."""
         knots = self.table_ms().astype(np.float64)
-        body, tail = knots[: BODY_CELLS], knots[BODY_CELLS:]
+        body, tail = knots[:BODY_CELLS], knots[BODY_CELLS:]
         inner = 0.5 * (body[:-1] + body[1:]).sum() / BODY_CELLS
         outer = 0.5 * (tail[:-1] + tail[1:]).sum() / (BODY_CELLS * TAIL_CELLS)
         return float(inner + outer) / 1000.0
@@ -141,7 +141,7 @@ class LognormalLaw(_LawBase):
     def quantile_s(self, p: FloatArray) -> FloatArray:
         """exp(mu + sigma Phi^-1(p))."""
         mu, sigma = self._mu_sigma()
-        return np.exp(mu + sigma * special.ndtri(np.asarray(p, dtype=np.float64)))
+        return np.asarray(np.exp(mu + sigma * special.ndtri(np.asarray(p, dtype=np.float64))))
 
 
 class GammaLaw(_LawBase):
@@ -159,9 +159,8 @@ class GammaLaw(_LawBase):
 
     def quantile_s(self, p: FloatArray) -> FloatArray:
         """Inverse of `cdf`."""
-        return self.shift_s + self.scale_s * special.gammaincinv(
-            self.shape, np.asarray(p, dtype=np.float64)
-        )
+        p = np.asarray(p, dtype=np.float64)
+        return np.asarray(self.shift_s + self.scale_s * special.gammaincinv(self.shape, p))
 
 
 class WeibullLaw(_LawBase):
@@ -177,7 +176,7 @@ class WeibullLaw(_LawBase):
         return -np.expm1(-((t / self.scale_s) ** self.shape))
 
     def quantile_s(self, p: FloatArray) -> FloatArray:
-        """scale (-log(1 - p))^(1/shape)."""
+        """Scale times (-log(1 - p))^(1/shape)."""
         return self.scale_s * (-np.log1p(-np.asarray(p, dtype=np.float64))) ** (1 / self.shape)
 
 
@@ -242,7 +241,7 @@ class MixtureLaw(_LawBase):
 
     def cdf(self, t_s: FloatArray) -> FloatArray:
         """Weighted sum of the parts."""
-        return np.sum([part.weight * part.law.cdf(t_s) for part in self.parts], axis=0)
+        return np.asarray(np.sum([part.weight * part.law.cdf(t_s) for part in self.parts], axis=0))
 
     def quantile_s(self, p: FloatArray) -> FloatArray:
         """Inverse of `cdf` by bisection to 1e-6 s."""
@@ -253,17 +252,11 @@ class MixtureLaw(_LawBase):
             middle = 0.5 * (low + high)
             below = self.cdf(middle) < p
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return np.maximum(high, 0.0)
+        return np.asarray(np.maximum(high, 0.0))
 
 
 SimpleLaw = Annotated[
-    ConstantLaw
-    | UniformLaw
-    | ExponentialLaw
-    | LognormalLaw
-    | GammaLaw
-    | WeibullLaw
-    | QuantileLaw,
+    ConstantLaw | UniformLaw | ExponentialLaw | LognormalLaw | GammaLaw | WeibullLaw | QuantileLaw,
     Field(discriminator="kind"),
 ]
 Law = Annotated[

@@ -187,7 +187,8 @@ class Scenario(_Part):
     description: str = ""
     credits: tuple[str, ...] = ()
     assumptions: Mapping[str, str] = Field(
-        default_factory=dict, description="fields that no data stand behind, and where they are from"
+        default_factory=dict,
+        description="fields that no data stand behind, and where they are from",
     )
     floor: Floor
     calls: Calls
@@ -220,7 +221,9 @@ def describe_validation_error(error: ValidationError, what: str) -> str:
 def preset_names() -> list[str]:
     """Names of the scenarios that are shipped with quietdial."""
     folder = resources.files("quietdial.envs").joinpath("presets")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def load_scenario(source: str | Path | Scenario) -> Scenario:

@@ -118,7 +118,7 @@ def normal(table, u):  # type: ignore[no-untyped-def]
 
 @compiled()
 def exp(table, x):  # type: ignore[no-untyped-def]
-    """exp(x) from the table, x cut to [-12, 4]; relative error below 2e-6."""
+    """Exponential function from the table, x cut to [-12, 4]; relative error below 2e-6."""
     return _read(table, _EXP_AT, (x - _EXP_LOW) * _EXP_PER_UNIT, _EXP_LAST)
 
 

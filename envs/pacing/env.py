@@ -16,7 +16,7 @@ from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 
 
-class PacingEnv(gym.Env[NDArray[np.float32], Any]):
+class PacingEnv(gym.Env[NDArray[np.float32], Any]):  # noqa: D101 (made from the table, below)
     __doc__ = f"""One outbound campaign: how many calls to place now.
 
 ## Description
@@ -127,6 +127,6 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
             "totals": {name: float(value[0]) for name, value in self.world.totals().items()},
         }
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The floor as text when `render_mode` is "ansi"."""
         return frame(self.world, 0) if self.render_mode == "ansi" else None

@@ -12,11 +12,13 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import numba
+from numba.core import config
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
+_Function = Callable[..., Any]
+"""numba infers the types of what it compiles, so none are declared."""
 
 
 def _fingerprint() -> str:
@@ -53,14 +55,14 @@ def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[_Func
     """Decorator: compile in nopython mode, release the GIL, cache on disk, IEEE division."""
 
     def decorate(function: _Function) -> _Function:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = _FOLDER
+        settings: Any = config  # numba sets its attributes at run time
+        before = settings.CACHE_DIR
+        settings.CACHE_DIR = _FOLDER
         try:
-            made: _Function = numba.njit(
-                cache=True, nogil=True, error_model="numpy", inline=inline
-            )(function)
+            compile_with = numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline)
+            made: _Function = compile_with(function)
         finally:
-            numba.config.CACHE_DIR = before
+            settings.CACHE_DIR = before
         return made
 
     return decorate

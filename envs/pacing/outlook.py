@@ -55,7 +55,7 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     stay = 1.0 - (floor.breaks.p_after_wrap if floor.breaks else 0.0)
 
     release = np.zeros((3, AGE_BINS, GRID))
-    ages = (np.arange(AGE_BINS) + 0.5) * 2.0**AGE_SHIFT / 1000.0
+    ages = (np.arange(AGE_BINS, dtype=np.float64) + 0.5) * 2.0**AGE_SHIFT / 1000.0
     release[0] = _released(talk, wrap, ages, within) * stay
     if wrap is not None:
         release[1] = _released(wrap, None, ages, within) * stay
@@ -72,7 +72,7 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
 
 
 def _released(first: Law, then: Law | None, ages_s: FloatArray, within_s: FloatArray) -> FloatArray:
-    """P(the rest of `first` and all of `then` take at most `within` | age in `first`), (ages, GRID).
+    """P(rest of `first` and all of `then` take at most `within` | age in `first`), (ages, GRID).
 
     Beyond the last age that the law allows, the value of that last age is kept.
     """

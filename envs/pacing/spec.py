@@ -7,6 +7,7 @@ the documentation are made from this table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -152,12 +153,12 @@ TOTALS = (
 )
 
 
-def observation_space(name: ObservationName) -> spaces.Box:
+def observation_space(name: str) -> spaces.Box[np.float32]:
     """The Box of an observation set; shape (F,), float32."""
     fields = observation_fields(name)
     low = np.array([f.low for f in fields], np.float32)
     high = np.array([f.high for f in fields], np.float32)
-    return spaces.Box(low, high, (len(fields),), np.float32)
+    return spaces.Box(low, high, (len(fields),), dtype=np.float32)
 
 
 def observation_fields(name: str) -> tuple[Field, ...]:
@@ -176,7 +177,9 @@ def action_of(name: str) -> Action:
     raise ConfigError(f"unknown action {name!r}; use one of: " + ", ".join(ACTIONS))
 
 
-def action_space(name: str, scenario: Scenario) -> spaces.Discrete | spaces.Box:
+def action_space(
+    name: str, scenario: Scenario
+) -> spaces.Discrete[np.int64] | spaces.Box[np.float32]:
     """The space of one campaign's action."""
     action = action_of(name).name
     if action == "residual":
@@ -188,12 +191,12 @@ def action_space(name: str, scenario: Scenario) -> spaces.Discrete | spaces.Box:
     if action == "progressive":
         return spaces.Discrete(1)
     high = 1.0 if action == "theta" else 20.0
-    return spaces.Box(0.0, high, (1,), np.float32)
+    return spaces.Box(0.0, high, (1,), dtype=np.float32)
 
 
-def _table(title: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(title: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(title) + " |", "|" + "---|" * len(title)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def describe() -> str:

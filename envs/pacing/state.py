@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.envs.laws import TABLE_SIZE, ConstantLaw
+from quietdial.envs.laws import TABLE_SIZE, ConstantLaw, Law
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.outlook import GRID, make_outlook
 from quietdial.envs.scenario import ConstantAnswer, DriftingAnswer, Scenario
@@ -73,13 +73,13 @@ COUNT = 36  # COUNT + s: agents in state s
 ACC = 40  # ACC + s: agent time in state s is ACC + COUNT * NOW [ms]
 N_HEAD = 44
 
-# --- columns of State.agent and State.call ---------------------------------------------------------
+# --- columns of State.agent and State.call --------------------------------------------------------
 AGENT_STATE, AGENT_SINCE, AGENT_NUMBER = 0, 1, 2
 """State, begin of the state [ms], number of the conversation that the agent is (or was) in."""
 CALL_NUMBER, CALL_OUTCOME, CALL_COHORT, CALL_DUE = 0, 1, 2, 3
 """Dial number, hidden outcome, slot in the ring of cohorts, when a waiting callee goes [ms]."""
 
-# --- columns of State.est (float64) ----------------------------------------------------------------
+# --- columns of State.est (float64) ---------------------------------------------------------------
 SET_VALUE = 0  # knob of the control that stands
 DRIFT_X, DAY_P0, DAY_TURN = 1, 2, 3  # hidden: Ornstein-Uhlenbeck value, level, phase [turns]
 RATE_ANSWERED, RATE_FINISHED = 4, 8  # four exponentially weighted windows each
@@ -89,7 +89,7 @@ WINDOWS_S = (60.0, 300.0, 1200.0)
 SIGHT = 12  # then 3 x GRID: expected releases, expected answers, variance of their difference
 N_EST = SIGHT + 3 * GRID
 
-# --- columns of Params.n (int64) -------------------------------------------------------------------
+# --- columns of Params.n (int64) ------------------------------------------------------------------
 (
     N_AGENTS,
     N_LINES,
@@ -117,12 +117,12 @@ ENDING_CODE = 24  # their outcome codes
 P_FIXED = 28  # constant answer probability, units of 2^-32
 N_PARAMS = 29
 
-# --- rows of Params.tables ---------------------------------------------------------------------------
+# --- rows of Params.tables ------------------------------------------------------------------------
 LAW_TALK, LAW_WRAP, LAW_BREAK, LAW_ANSWER, LAW_PATIENCE, LAW_ENDING = 0, 1, 2, 3, 4, 5
 """`LAW_ENDING + i`: time to the i-th unanswered ending."""
 N_LAWS = 9
 
-# --- columns of Params.x (float64) -------------------------------------------------------------------
+# --- columns of Params.x (float64) ----------------------------------------------------------------
 (
     CAP,
     BASE_THETA,
@@ -196,7 +196,7 @@ def make_params(
     """Compile a scenario into the arrays that the kernel reads."""
     floor, calls, episode = scenario.floor, scenario.calls, scenario.episode
     step_ms = round(episode.decision_interval_s * 1000)
-    laws = [ConstantLaw(value_s=1.0)] * N_LAWS
+    laws: list[Law] = [ConstantLaw(value_s=1.0)] * N_LAWS
     laws[LAW_TALK] = floor.talk
     laws[LAW_WRAP] = floor.wrap or laws[LAW_WRAP]
     laws[LAW_BREAK] = floor.breaks.duration if floor.breaks else laws[LAW_BREAK]

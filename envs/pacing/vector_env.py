@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -77,6 +78,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         self.single_action_space = self.world.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        space = self.world.action_space
+        self._bounds = (0, int(space.n) - 1) if isinstance(space, Discrete) else (0, space.high[0])
         self._ended = np.ones(num_envs, np.bool_)
         self._begun = False
         self._seeded = False
@@ -136,8 +139,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         if np.any(which & ~given):
             self.world.begin(which & ~given)
 
-    def _checked_mask(self, mask: Any) -> Bools:
-        mask = np.asarray(mask)
+    def _checked_mask(self, given: Any) -> Bools:
+        mask: Bools = np.asarray(given)
         if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
             raise ConfigError(
                 f"reset_mask must be a bool array of shape ({self.num_envs},) with a True in it"
@@ -195,8 +198,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         info["_final_info"] = truncated.copy()
         return self.world.observe(), reward, terminated, truncated, info
 
-    def _checked(self, actions: Any) -> NDArray[Any]:
-        actions = np.asarray(actions)
+    def _checked(self, given: Any) -> NDArray[Any]:
+        actions: NDArray[Any] = np.asarray(given)
         space = self.single_action_space
         if actions.shape != (self.num_envs, *(space.shape or ())):
             raise InvalidAction(
@@ -204,15 +207,10 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
                 f"{(self.num_envs, *(space.shape or ()))}"
             )
         low, high = self._bounds
-        if not (np.all(actions >= low) and np.all(actions <= high)):
+        whole = actions.dtype.kind in "iu" or isinstance(space, Box)
+        if not (whole and np.all(actions >= low) and np.all(actions <= high)):
             raise InvalidAction(f"every action must lie in {space}")
         return actions
-
-    @property
-    def _bounds(self) -> tuple[float, float]:
-        space = self.single_action_space
-        n = getattr(space, "n", None)
-        return (0.0, float(n - 1)) if n is not None else (0.0, float(space.high[0]))  # type: ignore[attr-defined]
 
     def _info(self, out: NDArray[np.float64], mask: Bools) -> dict[str, Any]:
         return {
@@ -238,7 +236,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             totals["_" + name] = mask
         return totals
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Every floor as text when `render_mode` is "ansi"."""
         if self.render_mode != "ansi":
             return None

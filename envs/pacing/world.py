@@ -73,7 +73,7 @@ class World:
         start: str = "open",
         horizon_s: float | None = None,
     ) -> None:
-        if isinstance(n_campaigns, bool) or not isinstance(n_campaigns, int) or n_campaigns < 1:
+        if type(n_campaigns) is not int or n_campaigns < 1:
             raise ConfigError(f"num_envs = {n_campaigns!r} must be a whole number, at least 1")
         if not (np.isfinite(silent_penalty) and silent_penalty >= 0):
             raise ConfigError(f"silent_penalty = {silent_penalty!r} must be a finite number >= 0")
@@ -95,7 +95,7 @@ class World:
         self.observation = observation or self.scenario.observation
         self.action = action_of(action or self.scenario.action)
         self.fields = observation_fields(self.observation)
-        self.observation_space = observation_space(self.observation)  # type: ignore[arg-type]
+        self.observation_space = observation_space(self.observation)
         self.action_space = action_space(self.action.name, self.scenario)
         self.params = make_params(
             self.scenario,
