@@ -174,7 +174,7 @@ class Calibration(_Frozen):
                 "held-out log-likelihood per call": f"{candidate.held_out:.4f}",
                 "behind the best": f"{candidate.behind:.4f} ± {candidate.behind_se:.4f}",
                 "KS distance": f"{candidate.ks:.4f}",
-                "KS p-value": f"{candidate.ks_p_value:.1e}",
+                "KS p-value": f"{candidate.ks_p_value:.1e}" if candidate.ks_p_value else "< 1e-300",
                 "error of the mean [s]": f"{candidate.mean_error_s:+.2f}",
                 "largest quantile error [s]": f"{candidate.largest_error_s:+.1f} "
                 f"at {100 * candidate.largest_error_p:g} %",
