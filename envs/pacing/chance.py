@@ -45,13 +45,13 @@ _LOW10 = np.uint64(1023)
 _NORMAL_CELLS = 4096
 _EXP_LOW, _EXP_HIGH, _EXP_PER_UNIT = -12.0, 4.0, 256
 _SINE_CELLS = 1024
-_PHI_LIMIT, _PHI_PER_UNIT = 6.0, 64
+PHI_LIMIT, PHI_PER_UNIT = 6.0, 64
 _NORMAL_AT = 0
 _EXP_AT = _NORMAL_AT + _NORMAL_CELLS + 1
 _EXP_LAST = int((_EXP_HIGH - _EXP_LOW) * _EXP_PER_UNIT)
 _SINE_AT = _EXP_AT + _EXP_LAST + 1
-_PHI_AT = _SINE_AT + _SINE_CELLS + 1
-_PHI_LAST = int(2 * _PHI_LIMIT * _PHI_PER_UNIT)
+PHI_AT = _SINE_AT + _SINE_CELLS + 1
+PHI_LAST = int(2 * PHI_LIMIT * PHI_PER_UNIT)
 
 
 def curves() -> NDArray[np.float64]:
@@ -60,7 +60,7 @@ def curves() -> NDArray[np.float64]:
     normal = special.ndtri(np.clip(np.arange(_NORMAL_CELLS + 1) / _NORMAL_CELLS, edge, 1 - edge))
     exp = np.exp(_EXP_LOW + np.arange(_EXP_LAST + 1) / _EXP_PER_UNIT)
     sine = np.sin(2 * np.pi * np.arange(_SINE_CELLS + 1) / _SINE_CELLS)
-    phi = special.ndtr(-_PHI_LIMIT + np.arange(_PHI_LAST + 1) / _PHI_PER_UNIT)
+    phi = special.ndtr(-PHI_LIMIT + np.arange(PHI_LAST + 1) / PHI_PER_UNIT)
     return np.rint(np.concatenate([normal, exp, sine, phi]) * 2.0**30) / 2.0**30
 
 
@@ -131,4 +131,4 @@ def sine(table, turns):  # type: ignore[no-untyped-def]
 @compiled(inline="always")
 def phi(table, z):  # type: ignore[no-untyped-def]
     """Standard normal distribution function from the table; error below 8e-6."""
-    return _read(table, _PHI_AT, (z + _PHI_LIMIT) * _PHI_PER_UNIT, _PHI_LAST)
+    return _read(table, PHI_AT, (z + PHI_LIMIT) * PHI_PER_UNIT, PHI_LAST)

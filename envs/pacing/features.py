@@ -1,4 +1,4 @@
-"""Observations, compiled; `twin` is the same in plain numpy and agrees bit for bit.
+"""Observations, compiled; `twin.py` is the same in plain numpy and agrees bit for bit.
 
 The order of the numbers is that of the field table in `spec.py`. Only operations whose result IEEE
 754 fixes exactly (sums in a stated order, products, quotients, square roots) and table look-ups

@@ -1,0 +1,212 @@
+"""The observations in plain numpy and Python: the reference that `features.observe` must equal.
+
+Nothing here is compiled. Every sum runs in the order of the compiled code, every table is the same
+array and is read the same way, so the two agree bit for bit. A deployment that has the counters of
+a real dialer can rebuild a policy's input from this file alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietdial.envs.pacing.chance import PHI_AT, PHI_LAST, PHI_LIMIT, PHI_PER_UNIT
+from quietdial.envs.pacing.features import COUNTERS, FULL, MARKOV
+from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT, GRID
+from quietdial.envs.pacing.state import (
+    AGENT_SINCE,
+    AGENT_STATE,
+    ANSWERED,
+    BASE_THETA,
+    BREAK,
+    CAP,
+    COUNT,
+    END_MS,
+    FREE,
+    IDLE,
+    IN_FLIGHT,
+    KNOWN_RATE,
+    MAX_DIALS,
+    N_AGENTS,
+    N_COHORTS,
+    N_WINDOWS,
+    NOW,
+    OPEN_ANSWERED,
+    OPEN_SILENT,
+    PRIOR_RATE,
+    RATE_ANSWERED,
+    RATE_FINISHED,
+    SILENT_AMD,
+    SILENT_CUT,
+    SILENT_LEFT,
+    TALK,
+    WAITING,
+    WRAP,
+    FloatArray,
+    Params,
+    State,
+)
+
+_WIDTH = {MARKOV: 2, COUNTERS: 18, FULL: 18 + 4 * GRID + 1}
+
+
+def observe_twin(
+    state: State, params: Params, set_code: int, residual: bool
+) -> NDArray[np.float32]:
+    """The observation of every campaign, as `features.observe` writes it; `state` is only read.
+
+    Args:
+        state: State of B campaigns.
+        params: Params.
+        set_code: one of `features.SET_CODES`.
+        residual: whether the action is residual, so that the base rule is asked.
+
+    Returns:
+        (B, F) float32, F fields of the observation set in the order of `spec.OBSERVATIONS`.
+    """
+    rows = range(state.head.shape[0])
+    out = np.zeros((len(rows), _WIDTH.get(set_code, 0)), np.float32)
+    for b in rows:
+        if set_code == MARKOV:
+            out[b] = _markov(state, params, b)
+        elif set_code in (COUNTERS, FULL):
+            base = base_dials_twin(state, params, b, float(params.x[BASE_THETA])) if residual else 0
+            numbers = _counters(state, params, b)
+            if set_code == FULL:
+                numbers += _outlook(state, params, b)
+            out[b] = [*numbers, min(base, 8) / 4.0]
+    return out
+
+
+def answer_rate_twin(state: State, params: Params, b: int) -> float:
+    """The dialer's estimate of the answer probability of a dial in row b."""
+    if params.n[KNOWN_RATE]:
+        return float(params.x[PRIOR_RATE])
+    finished = float(state.est[b, RATE_FINISHED]) + 1e-6
+    answered = float(state.est[b, RATE_ANSWERED]) + 1e-6 * float(params.x[PRIOR_RATE])
+    return min(max(answered / finished, 0.01), 0.99)
+
+
+def look_ahead_twin(
+    state: State, params: Params, b: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Row b's expected releases R_g, expected answers A_g and variances of A_g - R_g, each (GRID,).
+
+    `np.cumsum` adds one term after the other, as the compiled loop does.
+    """
+    now = int(state.head[b, NOW])
+    working = state.agent[b, state.agent[b, :, AGENT_STATE] != IDLE]
+    age = np.minimum((now - working[:, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
+    q = params.release[working[:, AGENT_STATE] - 1, age]
+    releases = _sum(q)
+    spread = q * (1.0 - q)
+
+    rate = answer_rate_twin(state, params, b)
+    slots = int(params.n[N_COHORTS])
+    calls = state.cohort[b, (now // 1000 - np.arange(slots)) % slots]
+    ring = params.ring[calls > 0]
+    n = calls[calls > 0].astype(np.float64)[:, None]
+    alive = rate * ring[:, 0] + (1.0 - rate) * ring[:, 1]
+    scale = np.zeros(len(ring))
+    np.divide(rate, alive, out=scale, where=alive > 1e-9)
+    q = np.minimum(scale[:, None] * ring[:, 2:], 1.0)
+    return releases, _sum(n * q), _sum(np.concatenate([spread, n * (q * (1.0 - q))]))
+
+
+def base_dials_twin(state: State, params: Params, b: int, theta: float) -> int:
+    """Calls that the `marginal` rule places now in row b at threshold `theta`."""
+    head = state.head[b]
+    spare = int(head[COUNT + IDLE] - head[WAITING])
+    most = min(int(params.n[MAX_DIALS]), int(head[FREE]))
+    dials = min(max(spare - int(head[IN_FLIGHT]), 0), most)
+    releases, answers, variance = look_ahead_twin(state, params, b)
+    q = answer_rate_twin(state, params, b) * params.ring[0, 2:]
+    while dials < most:
+        mean = answers - releases + dials * q - spare + 0.5
+        sd = np.sqrt(variance + dials * (q * (1.0 - q)) + 1e-9)
+        if _sum(params.grid_weight * phi_twin(params.curves, mean / sd)) > theta:
+            break
+        dials += 1
+    return dials
+
+
+def phi_twin(curves: FloatArray, z: FloatArray) -> FloatArray:
+    """The standard normal distribution function from the shared table, elementwise."""
+    position = np.clip((z + PHI_LIMIT) * PHI_PER_UNIT, 0.0, float(PHI_LAST))
+    cell = np.minimum(position.astype(np.int64), PHI_LAST - 1)
+    low = curves[PHI_AT + cell]
+    return np.asarray(low + (curves[PHI_AT + cell + 1] - low) * (position - cell))
+
+
+def _sum(terms: FloatArray) -> FloatArray:
+    """Sum over the first axis, strictly one term after the other."""
+    if len(terms) == 0:
+        return np.zeros(terms.shape[1:])
+    return np.asarray(np.cumsum(terms, axis=0)[-1])
+
+
+def _cut(x: float, low: float, high: float) -> float:
+    return min(max(x, low), high)
+
+
+def _present(state: State, params: Params, b: int) -> float:
+    return float(max(int(params.n[N_AGENTS] - state.head[b, COUNT + BREAK]), 1))
+
+
+def _markov(state: State, params: Params, b: int) -> list[float]:
+    n = int(params.n[N_AGENTS])
+    busy = int(state.head[b, COUNT + TALK] + state.head[b, COUNT + WRAP])
+    return [busy / n, min(int(state.head[b, IN_FLIGHT]) / n, 8.0)]
+
+
+def _counters(state: State, params: Params, b: int) -> list[float]:
+    head = [int(value) for value in state.head[b]]
+    idle, waiting, now = head[COUNT + IDLE], head[WAITING], head[NOW]
+    m = _present(state, params, b)
+    rate = answer_rate_twin(state, params, b)
+    prior, cap = float(params.x[PRIOR_RATE]), float(params.x[CAP])
+    recent = [
+        (float(state.est[b, RATE_ANSWERED + w]) + prior)
+        / (float(state.est[b, RATE_FINISHED + w]) + 1.0)
+        for w in range(1, N_WINDOWS)
+    ]
+    answered = float(head[ANSWERED] + head[OPEN_ANSWERED])
+    silent = float(head[SILENT_CUT] + head[SILENT_LEFT] + head[SILENT_AMD] + head[OPEN_SILENT])
+    end = int(params.n[END_MS])
+    left = end - now
+    to_come = answered * left / max(now, 60000)
+    allowed = (cap * (answered + to_come) - silent) / (to_come + 20.0)
+    return [
+        min(idle, 8) / 4.0,
+        3.0 * idle / m,
+        float(min(waiting, 3)),
+        head[COUNT + TALK] / m,
+        3.0 * head[COUNT + WRAP] / m,
+        3.0 * head[COUNT + BREAK] / int(params.n[N_AGENTS]),
+        2.0 * math.sqrt(rate) - 1.0,
+        *(2.0 * math.sqrt(_cut(value, 0.0, 1.0)) - 1.0 for value in recent),
+        _cut(6.0 * head[IN_FLIGHT] * rate / m, 0.0, 12.0),
+        min(math.sqrt(m) / 10.0, 5.0),
+        _cut((silent - cap * answered) / 3.0, -3.0, 3.0),
+        _cut(40.0 * ((silent + 1.5) / (answered + 50.0) - cap), -2.0, 2.0),
+        1.0 if idle == 0 and waiting == 0 else 0.0,
+        left / end,
+        _cut(allowed / cap, 0.0, 3.0),
+    ]
+
+
+def _outlook(state: State, params: Params, b: int) -> list[float]:
+    root = math.sqrt(_present(state, params, b))
+    spare = float(state.head[b, COUNT + IDLE] - state.head[b, WAITING])
+    releases, answers, variance = look_ahead_twin(state, params, b)
+    z = (answers - releases - spare + 0.5) / np.sqrt(variance + 0.1)
+    risk = float(_sum(params.grid_weight * phi_twin(params.curves, z)))
+    return [
+        *np.clip(releases / root, 0.0, 10.0),
+        *np.clip(answers / root, 0.0, 10.0),
+        *(np.clip(z, -4.0, 4.0) / 2.0),
+        *np.clip((spare + releases - answers) / root, -10.0, 10.0),
+        2.0 * _cut(risk, 0.0, 1.0),
+    ]

@@ -1,0 +1,102 @@
+"""The compiled observations equal their plain numpy twin, bit for bit."""
+
+import numpy as np
+import pytest
+from quietdial.envs.pacing import control, features
+from quietdial.envs.pacing.state import BASE, BASE_THETA, IN_FLIGHT, WAITING
+from quietdial.envs.pacing.twin import (
+    answer_rate_twin,
+    base_dials_twin,
+    look_ahead_twin,
+    observe_twin,
+    phi_twin,
+)
+from quietdial.envs.pacing.world import World
+
+
+def _play(world: World, steps: int, *, seed: int):
+    """Play random actions, half of them small, and yield after every observation."""
+    rng = np.random.default_rng(seed)
+    b = world.n_campaigns
+    every = np.ones(b, np.bool_)
+    world.begin(every, [seed + i for i in range(b)])
+    yield world.observe()
+    n = int(getattr(world.action_space, "n", 0))
+    for _ in range(steps):
+        few = rng.integers(0, min(n, 4), b)
+        actions = np.where(rng.random(b) < 0.1, rng.integers(0, n, b), few)
+        world.step(actions, every)
+        yield world.observe()
+
+
+@pytest.mark.parametrize(
+    ("preset", "observation", "action"),
+    [
+        ("italy-50", "full", "residual"),
+        ("study-real-10", "full", "residual"),
+        ("study-shift-5", "full", "dials"),
+        ("study-stat-25", "counters", "residual"),
+        ("study-real-5", "counters", "threshold"),
+        ("markov-10", "markov", "dials"),
+    ],
+)
+def test_observe__equals_twin_bit_for_bit(preset, observation, action):
+    world = World(2, preset, observation=observation, action=action, start="random")
+    code = features.SET_CODES[observation]
+    residual = action == "residual"
+    seen = set()
+    for observed in _play(world, 3600, seed=7):
+        twin = observe_twin(world.state, world.params, code, residual)
+        np.testing.assert_array_equal(twin.view(np.uint32), observed.view(np.uint32))
+        seen.add(observed.tobytes())
+        if residual:
+            theta = float(world.params.x[BASE_THETA])
+            base = [base_dials_twin(world.state, world.params, b, theta) for b in range(2)]
+            np.testing.assert_array_equal(base, world.state.head[:, BASE])
+    assert len(seen) > 500, "the hour must not stand still"
+
+
+def test_observe__equals_twin_at_the_opening_and_the_close():
+    world = World(1, "study-real-5")
+    end_s = world.scenario.episode.duration_s
+    code = features.SET_CODES["full"]
+    checked = 0
+    for step, observed in enumerate(_play(world, int(end_s), seed=3)):
+        if step < 60 or step > end_s - 120:
+            twin = observe_twin(world.state, world.params, code, True)
+            np.testing.assert_array_equal(twin, observed)
+            checked += 1
+    assert checked == 180
+    assert world.state.head[0, IN_FLIGHT] == 0
+    assert world.state.head[0, WAITING] == 0
+
+
+def test_twin__parts_equal_the_compiled_parts():
+    world = World(1, "study-real-10", action="threshold")
+    for step, _ in enumerate(_play(world, 400, seed=11)):
+        if step % 20:
+            continue
+        s, p = world.state, world.params
+        assert answer_rate_twin(s, p, 0) == control.answer_rate(0, s, p)
+        control.look_ahead(0, s, p)
+        for theta in (0.0, 0.02, 0.2, 1.0):
+            assert base_dials_twin(s, p, 0, theta) == control.marginal_dials(0, s, p, theta)
+        assert all(part.shape == (5,) for part in look_ahead_twin(s, p, 0))
+
+
+def test_phi_twin__is_the_normal_distribution_function():
+    from scipy.special import ndtr
+
+    world = World(1, "markov-5")
+    z = np.linspace(-8, 8, 20_001)
+    assert np.max(np.abs(phi_twin(world.params.curves, z) - ndtr(z))) < 8e-6
+
+
+def test_observe_twin__leaves_the_state_alone():
+    world = World(1, "study-real-10")
+    for _ in _play(world, 200, seed=5):
+        pass
+    before = [array.copy() for array in world.state]
+    observe_twin(world.state, world.params, features.FULL, True)
+    for array, copy in zip(world.state, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
