@@ -79,6 +79,15 @@ def config_sha256(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def make_folder(path: Path) -> Path:
+    """The folder `path`, made if missing; RunFolderError in one line if that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot create {str(path)!r}: {_reason(error)}") from error
+    return path
+
+
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row to a file of JSON lines; the row is handed to the system when this returns.
 
@@ -352,12 +361,7 @@ class RunFolder:
 
     def folder(self, name: str) -> Path:
         """The sub-folder `name`, made if missing."""
-        path = self.path / name
-        try:
-            path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"cannot create {str(path)!r}: {_reason(error)}") from error
-        return path
+        return make_folder(self.path / name)
 
     def finish(self, status: Status, **results: object) -> None:
         """Write how the run ended, and when.

@@ -1,0 +1,356 @@
+"""The `quietdial` command: verbs over the same validated models as the files.
+
+Every verb imports what it needs when it runs, so that a bare installation has the verbs that need
+no PyTorch. Errors that are the user's become one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from quietdial.envs.errors import ConfigError, MissingExtraError, QuietDialError
+from quietdial.envs.scenario import describe_validation_error, load_scenario, preset_names
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_EXTRA_OF = {
+    "torch": "train",
+    "stable_baselines3": "train",
+    "tensorboard": "train",
+    "matplotlib": "train",
+    "safetensors": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "simpy": "dev",
+}
+
+Args = Sequence[str]
+
+
+def _parse(form: Any, args: Args, verb: str, **options: Any) -> Any:
+    return tyro.cli(form, args=list(args), prog=f"quietdial {verb}", **options)
+
+
+def _console() -> Console:
+    """The terminal; a file or a pipe gets lines of 100 columns."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=100)
+
+
+def _train(args: Args) -> int:
+    """Train a policy, judge it against the rules, write TensorBoard logs, export it."""
+    from quietdial.experiments.config import RunConfig, load_run_config
+    from quietdial.experiments.train import run_training
+
+    rest = list(args)
+    default = RunConfig()
+    if rest and rest[0].endswith((".yaml", ".yml")):
+        default = load_run_config(rest.pop(0))
+    config = _parse(
+        RunConfig,
+        rest,
+        "train",
+        default=default,
+        description="Train a pacing policy. Give a run configuration (YAML) first, then flags.",
+    )
+    _, verdict = run_training(config, _console())
+    return EXIT_OK if verdict is not None else EXIT_INTERRUPTED
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArgs:
+    """Judge a trained policy against the rules on the held-out days of a scenario."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """run folder or checkpoint folder"""
+    scenario: str | None = None
+    """preset name or YAML file; none: the scenario that the policy was trained on"""
+    target_rate: float | None = None
+    """silent / answered that every knob is tuned to; none: 0.93 of the cap"""
+    tune_days: int = 48
+    """days for the knobs"""
+    test_days: int = 64
+    """days for the figures"""
+    out: Path | None = None
+    """folder for the table, figures and days; none: <policy>/evaluation-<scenario>"""
+
+
+def _evaluate(args: Args) -> int:
+    """Judge a trained policy against the rules on held-out days."""
+    asked = _parse(EvaluateArgs, args, "evaluate")
+    from quietdial.experiments import report
+    from quietdial.experiments.config import JudgeConfig
+    from quietdial.experiments.rundir import make_folder
+    from quietdial.experiments.train import (
+        command_line,
+        judge_with_progress,
+        load_run_policy,
+        print_verdict,
+    )
+
+    policy = load_run_policy(asked.policy)
+    scenario = load_scenario(asked.scenario or policy.spec.scenario)
+    settings = JudgeConfig(
+        target_rate=asked.target_rate, tune_days=asked.tune_days, test_days=asked.test_days
+    )
+    out = make_folder(asked.out or asked.policy / f"evaluation-{scenario.name}")
+    console = _console()
+    verdict = judge_with_progress(
+        policy,
+        scenario,
+        console,
+        target_rate=settings.target(scenario.rule.cap),
+        n_tune_days=settings.tune_days,
+        n_test_days=settings.test_days,
+    )
+    report.write(verdict, out, {"command": command_line()}, command_line())
+    print_verdict(verdict, console)
+    console.print(f"Table, figures and days: {out}/")
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrateArgs:
+    """Fit the talk-time law of a scenario to a table of calls (CSV, also gzipped)."""
+
+    calls: Annotated[Path, tyro.conf.Positional]
+    """table of calls with one row per conversation"""
+    column: str = "duration"
+    """column with the length of the conversation [s]"""
+    base: str = "italy-50"
+    """scenario that everything else is taken from"""
+    name: str = "calibrated"
+    """name of the new scenario"""
+    law: str | None = None
+    """law to put in; none: the one with the best held-out likelihood"""
+    source: str = ""
+    """where the calls are from, for the picture and the report"""
+    credit: tuple[str, ...] = ()
+    """credits that the scenario must carry"""
+    out: Path = Path("calibration")
+    """folder for the scenario, the report and the picture"""
+
+
+def _calibrate(args: Args) -> int:
+    """Fit a scenario to a table of calls."""
+    from quietdial.envs.calibrate import fit_talk_law, read_calls
+    from quietdial.experiments.calibrate_report import summary_lines, write_calibration
+
+    asked = _parse(CalibrateArgs, args, "calibrate")
+    base = load_scenario(asked.base)
+    console = _console()
+    calls = read_calls(asked.calls, asked.column)
+    calibration = fit_talk_law(calls, source=asked.source, credits=asked.credit)
+    files = write_calibration(calibration, asked.out, base, name=asked.name, law=asked.law)
+    rows = calibration.rows()
+    table = Table(*rows[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+    for line in summary_lines(calibration, base, asked.law):
+        console.print(line)
+    console.print(f"Scenario: {files.scenario}\nReport: {files.report}")
+    if files.figure is not None:
+        console.print(f"Picture: {files.figure}")
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArgs:
+    """Export a trained policy as policy.onnx and policy.json; both give torch's dials."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """run folder or checkpoint folder"""
+    out: Path | None = None
+    """folder for the two files; none: <policy>/export"""
+
+
+def _export(args: Args) -> int:
+    """Export a trained policy as one ONNX file and one JSON contract."""
+    asked = _parse(ExportArgs, args, "export")
+    from quietdial.agents.export import export_policy
+    from quietdial.experiments.train import load_run_policy
+
+    policy = load_run_policy(asked.policy)
+    folder = export_policy(policy, asked.out or asked.policy / "export")
+    _console().print(f"Exported: {folder}/policy.onnx, {folder}/policy.json")
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class PlayArgs:
+    """Watch a floor live in the terminal."""
+
+    policy: Annotated[str, tyro.conf.Positional] = "marginal"
+    """progressive, fixed-ratio, marginal, or the folder of a run or checkpoint"""
+    scenario: str = "italy-50"
+    """preset name or YAML file"""
+    knob: float | None = None
+    """value of the policy's knob; none: its own"""
+    seed: int = 0
+    """the day"""
+    speed: float = 60.0
+    """simulated seconds per real second; 0: as fast as it goes"""
+    seconds: float | None = None
+    """simulated seconds to play; none: the whole day"""
+
+
+def _play(args: Args) -> int:
+    """Watch a floor live in the terminal under any policy."""
+    from quietdial.agents.policy import Policy
+    from quietdial.experiments.evaluate import rules
+    from quietdial.experiments.play import play
+
+    asked = _parse(PlayArgs, args, "play")
+    known: dict[str, Policy] = {rule.name: rule for rule in rules()}
+    if asked.policy in known:
+        policy = known[asked.policy]
+    elif Path(asked.policy).is_dir():
+        from quietdial.experiments.train import load_run_policy
+
+        policy = load_run_policy(asked.policy)
+    else:
+        raise ConfigError(
+            f"unknown policy {asked.policy!r}; use one of {', '.join(known)}, "
+            "or the folder of a run or checkpoint"
+        )
+    if asked.knob is not None:
+        policy = policy.with_knob(asked.knob)
+    scenario = load_scenario(asked.scenario)
+    play(policy, scenario, _console(), seed=asked.seed, speed=asked.speed, seconds=asked.seconds)
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchArgs:
+    """Measure the environment's speed against SimPy and SyncVectorEnv in the same run."""
+
+    what: Annotated[Literal["env"], tyro.conf.Positional] = "env"
+    """what to measure"""
+    quick: bool = False
+    """a few seconds, rough figures"""
+    output: Path | None = None
+    """JSON file for the figures"""
+
+
+def _bench(args: Args) -> int:
+    """Measure environment steps per second, and ratios to SimPy and SyncVectorEnv."""
+    asked = _parse(BenchArgs, args, "bench")
+    from quietdial.experiments.bench.env_speed import run
+
+    run(quick=asked.quick, output=asked.output, console=_console())
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorboardArgs:
+    """Open TensorBoard on a folder of runs."""
+
+    runs: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """folder of runs, or one run"""
+    port: int = 6006
+    """port on this machine"""
+
+
+def _tensorboard(args: Args) -> int:
+    """Open TensorBoard on the runs."""
+    asked = _parse(TensorboardArgs, args, "tensorboard")
+    if not asked.runs.is_dir():
+        raise ConfigError(f"{asked.runs} is not a folder; give the folder of the runs")
+    beside = Path(sys.executable).parent / "tensorboard"
+    program = str(beside) if beside.exists() else shutil.which("tensorboard")
+    if program is None:
+        raise MissingExtraError("tensorboard", "train", "quietdial tensorboard")
+    import subprocess  # our own installed program, fixed arguments
+
+    address = ["--host", "127.0.0.1", "--port", str(asked.port)]
+    command = [program, "--logdir", str(asked.runs), *address]
+    try:
+        return subprocess.run(command, check=False).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return EXIT_OK
+
+
+def _scenarios(args: Args) -> int:
+    """List the scenarios that are shipped."""
+    if args:
+        raise ConfigError(f"quietdial scenarios takes no arguments, not {' '.join(args)}")
+    console = _console()
+    for name in preset_names():
+        first = load_scenario(name).description.split(". ")[0].rstrip(".")
+        console.print(f"[bold]{name:<16}[/] {first}")
+    return EXIT_OK
+
+
+VERBS: dict[str, Callable[[Args], int]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "calibrate": _calibrate,
+    "export": _export,
+    "play": _play,
+    "bench": _bench,
+    "tensorboard": _tensorboard,
+    "scenarios": _scenarios,
+}
+
+
+def usage() -> str:
+    """The text of `quietdial --help`."""
+    lines = [
+        "usage: quietdial VERB ...   (quietdial VERB --help says more)",
+        "",
+        "Pacing of outbound dialers: policies that keep the cap on silent calls.",
+        "",
+    ]
+    for name, verb in VERBS.items():
+        summary = (verb.__doc__ or "").splitlines()[0]
+        lines.append(f"  {name:<12} {summary}")
+    lines += ["", "  --version    print the version"]
+    return "\n".join(lines)
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"quietdial: error: {line}\n")
+    return EXIT_USAGE
+
+
+def main(argv: Args | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage() + "\n")
+        return EXIT_OK if args else EXIT_USAGE
+    if args[0] == "--version":
+        sys.stdout.write(f"quietdial {metadata.version('quietdial')}\n")
+        return EXIT_OK
+    verb = VERBS.get(args[0])
+    if verb is None:
+        return _fail(f"unknown verb {args[0]!r}; use one of: {', '.join(VERBS)}")
+    try:
+        return verb(args[1:])
+    except ValidationError as error:
+        return _fail(describe_validation_error(error, "configuration"))
+    except QuietDialError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in _EXTRA_OF:
+            raise
+        return _fail(str(MissingExtraError(package, _EXTRA_OF[package], f"quietdial {args[0]}")))
+    except KeyboardInterrupt:
+        sys.stderr.write("quietdial: interrupted\n")
+        return EXIT_INTERRUPTED

@@ -1,0 +1,68 @@
+"""`quietdial play`: watch a floor live in the terminal under any policy."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from quietdial.agents.policy import Policy
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.viewer import frame
+from quietdial.envs.scenario import Scenario
+from quietdial.experiments.evaluate import make_world
+
+
+def play(
+    policy: Policy,
+    scenario: Scenario,
+    console: Console,
+    *,
+    seed: int = 0,
+    speed: float = 60.0,
+    seconds: float | None = None,
+) -> dict[str, float]:
+    """Play one day live.
+
+    Args:
+        policy: who decides.
+        scenario: the world.
+        console: the terminal.
+        seed: the day.
+        speed: simulated seconds per real second; 0: as fast as it goes.
+        seconds: simulated seconds to play; None: the whole day.
+
+    Returns:
+        The totals at the end.
+    """
+    if not math.isfinite(speed) or speed < 0:
+        raise ConfigError(f"speed = {speed} must be a finite number, at least 0")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"seconds = {seconds} must be a finite number above 0")
+    world = make_world(policy, scenario, 1)
+    everywhere = np.ones(1, np.bool_)
+    world.begin(everywhere, [seed])
+    interval_s = scenario.episode.decision_interval_s
+    length_s = scenario.episode.duration_s
+    n_steps = round(min(seconds or length_s, length_s) / interval_s)
+    state: object | None = None
+    begun = time.perf_counter()
+    title = f"{policy.name}, day {seed}, Ctrl-C to stop"
+    with Live(console=console, refresh_per_second=8, transient=False) as live:
+        try:
+            for step in range(max(n_steps, 1)):
+                actions, state = policy.act(world.observe(), state)
+                world.step(actions, everywhere)
+                if speed:
+                    ahead = (step + 1) * interval_s / speed - (time.perf_counter() - begun)
+                    if ahead > 0:
+                        time.sleep(ahead)
+                if step % 8 == 0 or step == n_steps - 1:
+                    live.update(Text(f"{title}\n{frame(world, 0)}"))
+        except KeyboardInterrupt:
+            live.update(Text(f"{title}\n{frame(world, 0)}"))
+    return {name: float(value[0]) for name, value in world.totals().items()}

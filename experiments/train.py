@@ -1,0 +1,321 @@
+"""One training run: train, judge against the rules, show in TensorBoard, export, say the verdict."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from stable_baselines3.common.logger import Logger
+
+from quietdial.agents.checkpoint import (
+    latest_checkpoint,
+    load_policy,
+    load_state,
+    save_checkpoint,
+)
+from quietdial.agents.policy import LearnedPolicy, tensors_of
+from quietdial.agents.ppo_lagrangian import (
+    RolloutReport,
+    TrainedPolicy,
+    train_ppo_lagrangian,
+)
+from quietdial.envs.errors import CheckpointError
+from quietdial.envs.pacing.state import BREAK, COUNT, IDLE, IN_FLIGHT, TALK, WRAP
+from quietdial.envs.scenario import Scenario, load_scenario
+from quietdial.experiments import plots, report
+from quietdial.experiments.config import RunConfig
+from quietdial.experiments.evaluate import Verdict, judge, make_world, rules, test_seeds
+from quietdial.experiments.rundir import RunFolder
+from quietdial.experiments.tensorboard import (
+    EvalQuantity,
+    KVWriterFormat,
+    RunWriter,
+    Tag,
+    eval_tag,
+)
+
+POLICY_FOLDER = "policy"
+"""Checkpoint of the tuned policy in a run folder."""
+
+
+def command_line() -> str:
+    """The command that is running, as a user would type it."""
+    return " ".join(["quietdial", *(shlex.quote(part) for part in sys.argv[1:])])
+
+
+def run_training(config: RunConfig, console: Console) -> tuple[RunFolder, Verdict | None]:
+    """Do one whole run.
+
+    Args:
+        config: the complete configuration.
+        console: where progress and the verdict go.
+
+    Returns:
+        The run folder and the verdict; no verdict if training was interrupted, in which case the
+        folder holds a usable checkpoint.
+    """
+    scenario = load_scenario(config.scenario)
+    values = config.model_dump(mode="json")
+    seeds = {"train": config.learner.seed, "test": int(test_seeds(2)[0])}
+    folder = RunFolder.create(config.runs, config.name, values, seeds=seeds)
+    with folder, RunWriter(folder.path) as writer:
+        console.print(
+            f"Training on [bold]{scenario.name}[/]: {scenario.floor.n_agents} agents, cap "
+            f"{100 * scenario.rule.cap:g} % silent ({scenario.rule.id}), "
+            f"{config.learner.planned_steps / 1e6:.1f} M decisions. Run folder: {folder.path}"
+        )
+        writer.config(values | {"scenario_file": scenario.model_dump(mode="json")})
+        writer.layout(["ppo-lagrangian", *(rule.name for rule in rules())])
+        writer.hparams(
+            values["learner"] | {"scenario": scenario.name, "cap": scenario.rule.cap},
+            [
+                eval_tag("ppo-lagrangian", EvalQuantity.UTILISATION),
+                eval_tag("ppo-lagrangian", EvalQuantity.SILENT_RATE),
+                eval_tag("ppo-lagrangian", EvalQuantity.SILENT_RATE_UPPER),
+                eval_tag("ppo-lagrangian", EvalQuantity.CONVERSATIONS),
+                eval_tag("ppo-lagrangian", EvalQuantity.P_DAY_BREAKS_CAP),
+            ],
+        )
+        writer.flush()
+        trained = _train(config, scenario, folder, writer, console)
+        if not trained.completed:
+            folder.finish("interrupted", steps=trained.steps)
+            console.print(
+                f"Interrupted after {trained.steps / 1e6:.2f} M decisions; nothing is lost. "
+                f"Checkpoint: {trained.checkpoint}\n"
+                f"Judge it with: quietdial evaluate {folder.path}"
+            )
+            return folder, None
+        verdict = _judge(config, scenario, trained.policy, console)
+        best = verdict.tuned[0].policy
+        if not isinstance(best, LearnedPolicy):
+            raise TypeError("the judged policy comes first")
+        _keep_policy(folder.path, best, trained)
+        extra = {
+            "run": folder.path.name,
+            "commit": folder.manifest["run"]["git"],
+            "machine": {
+                key: folder.manifest["run"][key] for key in ("python", "platform", "cpu_count")
+            },
+            "config_sha256": folder.manifest["config_sha256"],
+            "command": command_line(),
+        }
+        report.write(verdict, folder.path, extra, command_line())
+        _show(verdict, best, scenario, writer, trained.steps)
+        exported = _export(best, folder.path) if config.export else None
+        folder.finish("finished", verdict=report.sentences(verdict))
+    print_verdict(verdict, console)
+    console.print(f"Report and picture: {folder.path}/verdict.md, {folder.path}/evaluation.png")
+    if exported is not None:
+        console.print(
+            f"Exported policy (ONNX and plain JSON, same dials as torch on 10,000 vectors): {exported}"
+        )
+    console.print(f"TensorBoard: {tensorboard_hint(Path(config.runs))}")
+    return folder, verdict
+
+
+def tensorboard_hint(runs: Path) -> str:
+    """The command that opens TensorBoard, with the running interpreter's own scripts."""
+    script = Path(sys.argv[0])
+    quietdial = str(script) if script.name == "quietdial" else "quietdial"
+    with_parent = Path(quietdial)
+    if with_parent.is_absolute() and with_parent.is_relative_to(Path.cwd()):
+        quietdial = str(with_parent.relative_to(Path.cwd()))
+    return f"{quietdial} tensorboard {runs}"
+
+
+def print_verdict(verdict: Verdict, console: Console) -> None:
+    """The table and the sentences."""
+    console.print()
+    console.print(report.table(verdict))
+    console.print()
+    console.print("[bold]Verdict[/]")
+    for line in report.sentences(verdict):
+        console.print(f"  - {line}")
+    console.print()
+
+
+@contextmanager
+def progress_bar(console: Console, *columns: str) -> Iterator[Progress]:
+    """A progress bar with time left and further text fields; quiet when not on a terminal."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        *(TextColumn("{task.fields[" + name + "]}") for name in columns),
+        console=console,
+        transient=not console.is_terminal,
+    ) as bar:
+        yield bar
+
+
+def _train(
+    config: RunConfig, scenario: Scenario, folder: RunFolder, writer: RunWriter, console: Console
+) -> TrainedPolicy:
+    logger = Logger(str(folder.path), [KVWriterFormat(writer, folder.path / "train.jsonl")])
+    with progress_bar(console, "live") as bar:
+        task = bar.add_task("training", total=config.learner.planned_steps, live="")
+        shown = -1
+
+        def on_rollout(rollout: RolloutReport) -> None:
+            nonlocal shown
+            live = (
+                f"utilisation {100 * rollout.utilisation:5.1f} %  "
+                f"silent {100 * rollout.silent_rate_ema:5.2f} %  "
+                f"multiplier {rollout.multiplier:5.0f}  {rollout.fps / 1000:5.1f} k/s"
+            )
+            bar.update(task, completed=rollout.step, live=live)
+            tenth = 10 * rollout.step // rollout.total_steps
+            if not console.is_terminal and tenth > shown:
+                shown = tenth
+                console.print(f"  {rollout.step / 1e6:5.2f} M decisions  {live}")
+
+        return train_ppo_lagrangian(
+            config.learner,
+            scenario,
+            logger=logger,
+            on_rollout=on_rollout,
+            checkpoints=folder.path / "checkpoints",
+        )
+
+
+def _judge(
+    config: RunConfig, scenario: Scenario, policy: LearnedPolicy, console: Console
+) -> Verdict:
+    return judge_with_progress(
+        policy,
+        scenario,
+        console,
+        target_rate=config.judge.target(scenario.rule.cap),
+        n_tune_days=config.judge.tune_days,
+        n_test_days=config.judge.test_days,
+    )
+
+
+def judge_with_progress(
+    policy: LearnedPolicy,
+    scenario: Scenario,
+    console: Console,
+    *,
+    target_rate: float,
+    n_tune_days: int,
+    n_test_days: int,
+) -> Verdict:
+    """Judge a learned policy against the rules, with a progress bar."""
+    with progress_bar(console) as bar:
+        task = bar.add_task("judging", total=1.0)
+
+        def on_progress(label: str, share: float) -> None:
+            bar.update(task, description=f"judging {label}", completed=share)
+
+        return judge(
+            [policy, *reversed(rules())],
+            scenario,
+            target_rate=target_rate,
+            n_tune_days=n_tune_days,
+            n_test_days=n_test_days,
+            report=on_progress,
+        )
+
+
+def _keep_policy(folder: Path, policy: LearnedPolicy, trained: TrainedPolicy) -> None:
+    if trained.checkpoint is None:
+        raise CheckpointError(f"{folder}: training left no checkpoint")
+    state = load_state(trained.checkpoint).model_copy(update={"base_theta": policy.base_theta})
+    save_checkpoint(folder / POLICY_FOLDER, state, tensors_of(policy.layers))
+
+
+def load_run_policy(path: str | Path) -> LearnedPolicy:
+    """The policy of a run folder (the tuned one, else its newest checkpoint) or of a checkpoint.
+
+    Raises `CheckpointError` with one line when there is none or it is damaged.
+    """
+    folder = Path(path)
+    for name in (POLICY_FOLDER, "checkpoints"):
+        if (folder / name).is_dir():
+            return load_policy(latest_checkpoint(folder / name))
+    return load_policy(folder)
+
+
+def _export(policy: LearnedPolicy, folder: Path) -> Path:
+    from quietdial.agents.export import export_policy
+
+    return export_policy(policy, folder / "export")
+
+
+def _show(
+    verdict: Verdict, policy: LearnedPolicy, scenario: Scenario, writer: RunWriter, step: int
+) -> None:
+    """The evaluation, the verdict and the pictures in TensorBoard."""
+    writer.evaluation(verdict.summaries, step)
+    writer.text(Tag.TEXT_VERDICT, report.markdown(verdict, command_line()), step)
+    writer.figure(Tag.FIGURE_FRONTIER, report.frontier(verdict), step)
+    trace, where = record_day(policy, scenario, int(verdict.days[0].seeds[0]))
+    title = f"{policy.name} on {scenario.name}, one test day"
+    writer.figure(Tag.FIGURE_DAY, plots.day_figure(trace, title=title), step)
+    writer.figure(Tag.FIGURE_ACTION_MAP, plots.action_map_figure(where), step)
+    writer.flush()
+
+
+def record_day(
+    policy: LearnedPolicy, scenario: Scenario, seed: int
+) -> tuple[plots.DayTrace, plots.ActionMap]:
+    """Play one day and keep what the pictures show: the floor over time, and where it dialed."""
+    world = make_world(policy, scenario, 1)
+    everywhere = np.ones(1, np.bool_)
+    world.begin(everywhere, [seed])
+    episode = scenario.episode
+    n_steps = round(episode.duration_s / episode.decision_interval_s)
+    columns = np.zeros((n_steps, 6))
+    dialed = np.zeros(n_steps)
+    silent: list[float] = []
+    state: object | None = None
+    before = 0.0
+    for step in range(n_steps):
+        head = world.state.head[0]
+        columns[step] = [
+            *(head[COUNT + s] for s in (TALK, WRAP, BREAK, IDLE)),
+            head[IN_FLIGHT],
+            step * episode.decision_interval_s,
+        ]
+        actions, state = policy.act(world.observe(), state)
+        out = world.step(actions, everywhere)
+        silent += [columns[step, 5] + episode.decision_interval_s] * int(out[0, 2])
+        now = float(world.totals()["dialed"][0])
+        dialed[step], before = now - before, now
+    hours, minutes = (int(part) for part in episode.start.split(":"))
+    trace = plots.DayTrace(
+        time_s=columns[:, 5],
+        talk=columns[:, 0],
+        wrap=columns[:, 1],
+        on_break=columns[:, 2],
+        idle=columns[:, 3],
+        in_flight=columns[:, 4],
+        silent_s=np.array(silent),
+        opens_s=3600.0 * hours + 60.0 * minutes,
+    )
+    return trace, plots.ActionMap.of(columns[:, 3], columns[:, 4], dialed)
+
+
+def run_summary(folder: RunFolder) -> dict[str, Any]:
+    """Name, status and verdict of a run, for scripts."""
+    manifest = folder.manifest
+    return {
+        "run": str(folder.path),
+        "status": manifest["status"],
+        "verdict": manifest.get("results", {}).get("verdict"),
+    }
