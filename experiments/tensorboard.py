@@ -75,17 +75,17 @@ class Tag(StrEnum):
 
 
 class EvalQuantity(StrEnum):
-    """What the judge logs of each policy, last part of `eval/<policy>/<quantity>`."""
+    """What the judge logs of each policy, last part of `eval/<policy>/<quantity>`.
+
+    Only what one compares at a glance: every further tag is one more card for each policy on
+    TensorBoard's first page. The rest stands in `evaluation.json`.
+    """
 
     UTILISATION = "utilisation"
-    UTILISATION_LOWER = "utilisation_lower"
-    UTILISATION_UPPER = "utilisation_upper"
     CONVERSATIONS = "conversations_per_agent_h"
     SILENT_RATE = "silent_rate"
-    SILENT_RATE_LOWER = "silent_rate_lower"
     SILENT_RATE_UPPER = "silent_rate_upper"
     P_DAY_BREAKS_CAP = "p_day_breaks_cap"
-    WORST_DAY_RATE = "worst_day_rate"
 
 
 _POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -105,14 +105,10 @@ def summary_scalars(summary: PolicySummary) -> dict[str, float]:
     q = EvalQuantity
     values = {
         q.UTILISATION: summary.utilisation.value,
-        q.UTILISATION_LOWER: summary.utilisation.lo,
-        q.UTILISATION_UPPER: summary.utilisation.hi,
         q.CONVERSATIONS: summary.conversations_per_agent_h.value,
         q.SILENT_RATE: summary.silent_rate.value,
-        q.SILENT_RATE_LOWER: summary.silent_rate.lo,
         q.SILENT_RATE_UPPER: summary.silent_rate.hi,
         q.P_DAY_BREAKS_CAP: summary.p_day_breaks_cap.value,
-        q.WORST_DAY_RATE: summary.worst_day_rate.value,
     }
     return {eval_tag(summary.name, quantity): value for quantity, value in values.items()}
 

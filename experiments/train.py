@@ -1,4 +1,4 @@
-"""One training run: train, judge against the rules, show in TensorBoard, export, say the verdict."""
+"""One training run: train, judge against the rules, show in TensorBoard, export."""
 
 from __future__ import annotations
 
@@ -120,21 +120,18 @@ def run_training(config: RunConfig, console: Console) -> tuple[RunFolder, Verdic
     print_verdict(verdict, console)
     console.print(f"Report and picture: {folder.path}/verdict.md, {folder.path}/evaluation.png")
     if exported is not None:
-        console.print(
-            f"Exported policy (ONNX and plain JSON, same dials as torch on 10,000 vectors): {exported}"
-        )
+        console.print(f"Exported (same dials as torch on 10,000 vectors): {exported}/policy.onnx")
     console.print(f"TensorBoard: {tensorboard_hint(Path(config.runs))}")
     return folder, verdict
 
 
 def tensorboard_hint(runs: Path) -> str:
-    """The command that opens TensorBoard, with the running interpreter's own scripts."""
+    """The command that opens TensorBoard, as this command itself was called."""
     script = Path(sys.argv[0])
-    quietdial = str(script) if script.name == "quietdial" else "quietdial"
-    with_parent = Path(quietdial)
-    if with_parent.is_absolute() and with_parent.is_relative_to(Path.cwd()):
-        quietdial = str(with_parent.relative_to(Path.cwd()))
-    return f"{quietdial} tensorboard {runs}"
+    if script.is_absolute() and script.is_relative_to(Path.cwd()):
+        script = script.relative_to(Path.cwd())
+    name = str(script) if script.name == "quietdial" else "quietdial"
+    return f"{name} tensorboard {runs}"
 
 
 def print_verdict(verdict: Verdict, console: Console) -> None:
