@@ -1,0 +1,1 @@
+"""quietdial.experiments.bench: speed, measured against reference models of the same world."""
