@@ -1,0 +1,242 @@
+"""The contract of an exported policy: everything a dialer must know beside ``policy.onnx``.
+
+``policy.json`` names the inputs (meaning, unit, order, allowed range), how the answer becomes
+dials, when to fall back, where the policy was trained, and it holds the network once more as plain
+layers, so that a script in any language can evaluate it without a runtime for ONNX.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, model_validator
+
+from quietdial.agents.policy import Feature, Frozen, LearnedAction
+from quietdial.envs.errors import ExportError
+from quietdial.envs.scenario import describe_validation_error
+
+FORMAT: Final = "quietdial-policy/1"
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Largest policy.json that is read."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ContractFeature(Feature):
+    """One input of the policy: number `index` of `obs`."""
+
+    index: int = Field(ge=0)
+    dtype: Literal["float32"] = "float32"
+
+
+class Normalisation(Frozen):
+    """What the policy does to the observation first: (obs - mean) / std; already in the graph."""
+
+    kind: Literal["identity", "mean-std"] = "identity"
+    in_graph: Literal[True] = True
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+
+class Base(Frozen):
+    """The rule that a residual policy corrects; its answer is the input `base_dials`."""
+
+    rule: Literal["marginal"] = "marginal"
+    theta: float = Field(gt=0, lt=1, description="threshold of the rule, a probability")
+    input: Literal["base_dials"] = "base_dials"
+
+
+class Decode(Frozen):
+    """From the last layer's numbers y to dials: clip(base + argmax(y) + offset, min, max)."""
+
+    kind: Literal["argmax"] = "argmax"
+    ties: Literal["first"] = "first"
+    n_actions: int = Field(ge=2)
+    offset: int
+    min: Literal[0] = 0
+    max: int = Field(ge=1, description="most new calls of one decision")
+
+
+class ContractAction(Frozen):
+    """What the policy answers."""
+
+    kind: LearnedAction
+    unit: Literal["new calls to place now"] = "new calls to place now"
+    decode: Decode
+    base: Base | None = Field(description="the corrected rule; none for 'dials'")
+
+    @model_validator(mode="after")
+    def _base_fits(self) -> ContractAction:
+        if (self.kind == "residual") != (self.base is not None):
+            raise ValueError(f"a base rule belongs to 'residual' actions only, not {self.kind!r}")
+        return self
+
+
+class Fallback(Frozen):
+    """What to do when the policy gives no answer.
+
+    An invalid answer has ``valid = false`` and ``dials = 0``: a caller that overlooks `valid` stops
+    dialing, it never floods.
+    """
+
+    mode: Literal["progressive"] = "progressive"
+    formula: str = "new calls = max(0, idle agents - calls in flight - waiting callees)"
+    when: str = (
+        "valid is false: an input is NaN, infinite or outside its low..high, or base_dials is "
+        "outside 0..max; also when an input is older than one decision interval"
+    )
+    dials_when_invalid: Literal[0] = 0
+
+
+class Regulation(Frozen):
+    """The compliance rule that the policy was trained under."""
+
+    id: str
+    cap: float = Field(gt=0, lt=1, description="allowed silent / answered")
+    wait_limit_s: float = Field(ge=0, description="answered calls are cut here")
+    source: str = ""
+
+
+class Training(Frozen):
+    """Where the policy comes from."""
+
+    scenario: str
+    scenario_sha256: Sha256
+    n_agents: int = Field(ge=1)
+    observation: str
+    details: dict[str, Any] = Field(description="steps, settings and multiplier of the learner")
+
+
+class Parity(Frozen):
+    """The comparison without which nothing is exported."""
+
+    vectors: int = Field(ge=1)
+    invalid_vectors: int = Field(ge=0, description="vectors that had to be refused")
+    mismatches: Literal[0] = 0
+    seed: int
+    runtimes: dict[str, str] = Field(description="what agreed, with versions")
+
+
+class Onnx(Frozen):
+    """The ONNX file beside this contract."""
+
+    file: Literal["policy.onnx"] = "policy.onnx"
+    sha256: Sha256
+    bytes: int = Field(ge=1)
+    opset: int
+    ir_version: int
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+class PlainLayer(Frozen):
+    """y = act(x w + b), in float64; `w` has one row for each input."""
+
+    w: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    b: tuple[float, ...] = Field(min_length=1)
+    act: Literal["tanh", "identity"]
+
+
+class PolicyContract(Frozen):
+    """The whole of ``policy.json``."""
+
+    format: Literal["quietdial-policy/1"] = "quietdial-policy/1"
+    name: str = Field(min_length=1, max_length=100)
+    created: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")
+    quietdial: str = Field(description="version of the package that exported")
+    features: tuple[ContractFeature, ...] = Field(min_length=1)
+    normalisation: Normalisation
+    action: ContractAction
+    decision_interval_s: float = Field(gt=0)
+    regulation: Regulation
+    fallback: Fallback = Fallback()
+    training: Training
+    parity: Parity
+    onnx: Onnx
+    layers: tuple[PlainLayer, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> PolicyContract:
+        n = len(self.features)
+        if [feature.index for feature in self.features] != list(range(n)):
+            raise ValueError("the features' index must count 0, 1, 2, ...")
+        if len({feature.name for feature in self.features}) != n:
+            raise ValueError("the features' names must differ")
+        if len(self.normalisation.mean) != n or len(self.normalisation.std) != n:
+            raise ValueError(f"normalisation needs {n} means and standard deviations")
+        width = n
+        for i, layer in enumerate(self.layers):
+            if len(layer.w) != width or any(len(row) != len(layer.b) for row in layer.w):
+                raise ValueError(f"layer {i} does not take {width} numbers")
+            width = len(layer.b)
+        if width != self.action.decode.n_actions:
+            raise ValueError(f"the last layer gives {width} numbers, not one for each action")
+        return self
+
+
+def evaluate(
+    contract: PolicyContract,
+    obs: NDArray[np.float32],
+    base_dials: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Evaluate the plain layers: the reference for evaluators in other languages.
+
+    Args:
+        contract: the contract.
+        obs: float32 (B, F).
+        base_dials: int64 (B,), the base rule's answers; None for `dials` policies.
+
+    Returns:
+        Dials int64 (B,), 0 where invalid, and valid bool (B,).
+    """
+    features, decode = contract.features, contract.action.decode
+    if obs.ndim != 2 or obs.shape[1] != len(features):
+        raise ExportError(f"obs of shape {obs.shape} given; (batch, {len(features)}) is needed")
+    if (base_dials is None) != (contract.action.base is None):
+        need = "needs" if contract.action.base is not None else "takes no"
+        raise ExportError(f"a policy with {contract.action.kind!r} actions {need} base_dials")
+    x = obs.astype(np.float64)
+    low = np.array([feature.low for feature in features])
+    high = np.array([feature.high for feature in features])
+    valid = np.asarray(((x >= low) & (x <= high)).all(axis=1), dtype=np.bool_)
+    base = np.zeros(len(x), dtype=np.int64)
+    if base_dials is not None:
+        valid = valid & (base_dials >= decode.min) & (base_dials <= decode.max)
+        base = np.where(valid, base_dials, 0)
+    mean, std = np.array(contract.normalisation.mean), np.array(contract.normalisation.std)
+    x = (np.where(valid[:, None], x, 0.0) - mean) / std
+    for layer in contract.layers:
+        x = x @ np.array(layer.w) + np.array(layer.b)
+        if layer.act == "tanh":
+            x = np.tanh(x)
+    dials = np.clip(base + x.argmax(axis=1) + decode.offset, decode.min, decode.max)
+    return np.where(valid, dials, contract.fallback.dials_when_invalid), valid
+
+
+def load_contract(path: str | Path) -> PolicyContract:
+    """Read and check a ``policy.json``.
+
+    Raises:
+        ExportError: one line on what is missing or wrong.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ExportError(f"{path}: cannot be read: {reason}") from error
+    if len(data) > MAX_BYTES:
+        raise ExportError(f"{path}: larger than the {MAX_BYTES} bytes allowed")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ExportError(f"{path}: is not valid JSON") from None
+    try:
+        return PolicyContract.model_validate(value)
+    except ValidationError as error:
+        raise ExportError(describe_validation_error(error, str(path))) from None

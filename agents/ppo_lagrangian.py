@@ -1,0 +1,475 @@
+"""PPO under a cap on the silent-call rate: stable-baselines3's PPO with a Lagrangian multiplier.
+
+The learner maximises busy agents minus the price of silent calls above the target rate; the price
+(the multiplier) follows the measured rate after every rollout. Settings are those that worked in
+the science study (sections C, E and F) and in the performance study (section 7).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from quietdial.agents.checkpoint import PolicyState, save_checkpoint
+from quietdial.agents.fast_policy import FastDiscretePolicy, starting_bias
+from quietdial.agents.lagrange import HIGHEST, LOWEST, PiMultiplier
+from quietdial.agents.policy import (
+    THETA_RANGE,
+    LearnedAction,
+    LearnedPolicy,
+    PolicySpec,
+    layers_from,
+)
+from quietdial.agents.sb3_env import BatchedPacing, SameStepVecEnv
+from quietdial.envs.errors import ConfigError, MissingExtraError
+from quietdial.envs.scenario import Scenario
+
+try:
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import Logger
+except ImportError as error:  # pragma: no cover - tested in a bare environment
+    raise MissingExtraError("torch and stable-baselines3", "train", "training") from error
+
+DISCOUNT_HORIZON_S = 20.0
+"""Time constant of the discount: gamma = exp(-decision interval / 20 s)."""
+
+_SEED_STRIDE = 4096  # rows of run `seed` use seed * 4096 + row: runs share no training world
+
+
+class LearnerConfig(BaseModel):
+    """Settings of the learner; the defaults train `italy-50` in a few minutes on one core."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    total_steps: int = Field(
+        default=4_000_000, ge=1, le=10_000_000_000, description="environment steps to train"
+    )
+    n_envs: int = Field(default=256, ge=1, le=_SEED_STRIDE, description="campaigns side by side")
+    n_steps: int = Field(default=128, ge=2, le=100_000, description="decisions per rollout and row")
+    batch_size: int = Field(default=4096, ge=2, le=10_000_000, description="rows of a minibatch")
+    n_epochs: int = Field(default=4, ge=1, le=100, description="passes over each rollout")
+    gamma: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="discount per decision; none: exp(-decision interval / 20 s)"
+    )
+    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantages")
+    learning_rate: float = Field(default=7e-4, gt=0, le=1, description="step size at the start")
+    final_learning_rate_share: float = Field(
+        default=0.02, gt=0, le=1, description="step size at the end / at the start; linear between"
+    )
+    clip_range: float = Field(default=0.2, gt=0, le=1, description="PPO's clip of the ratio")
+    ent_coef: float = Field(default=5e-4, ge=0, le=1, description="weight of the entropy bonus")
+    vf_coef: float = Field(default=0.5, ge=0, le=10, description="weight of the value loss")
+    max_grad_norm: float = Field(default=0.5, gt=0, le=1000, description="clip of the gradient")
+    net: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        default=(64, 64), min_length=1, max_length=8, description="hidden widths, actor and critic"
+    )
+    observation: str = Field(default="full", description="observation set")
+    action: LearnedAction = Field(default="residual", description="action kind")
+    base_theta: float = Field(
+        default=0.02,
+        ge=THETA_RANGE[0],
+        le=THETA_RANGE[1],
+        description="threshold of the marginal rule under residual actions",
+    )
+    target_silent_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="silent / answered to train for; none: 0.95 of the rule's cap"
+    )
+    initial_multiplier: float = Field(
+        default=150.0, ge=LOWEST, le=HIGHEST, description="first price, agent-s per silent call"
+    )
+    reward_scale: float = Field(default=0.05, gt=0, le=1000, description="factor on the reward")
+    horizon_s: float = Field(
+        default=7200.0, gt=0, le=2_678_400, description="length of a training episode"
+    )
+    seed: int = Field(default=1, ge=0, le=240_000, description="seed of weights, worlds, sampling")
+    checkpoint_every: int = Field(
+        default=10, ge=1, le=1_000_000, description="rollouts between checkpoints"
+    )
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> LearnerConfig:
+        rollout = self.n_envs * self.n_steps
+        if rollout % self.batch_size:
+            raise ValueError(
+                f"batch_size = {self.batch_size} must divide n_envs x n_steps = {rollout}"
+            )
+        return self
+
+    def discount(self, decision_interval_s: float) -> float:
+        """The discount per decision."""
+        if self.gamma is not None:
+            return self.gamma
+        return math.exp(-decision_interval_s / DISCOUNT_HORIZON_S)
+
+    def target(self, cap: float) -> float:
+        """The silent rate to train for under a rule with this cap, fraction of answered."""
+        return 0.95 * cap if self.target_silent_rate is None else self.target_silent_rate
+
+    @property
+    def planned_steps(self) -> int:
+        """Environment steps that will be run: whole rollouts."""
+        rollout = self.n_envs * self.n_steps
+        return -(-self.total_steps // rollout) * rollout
+
+
+@dataclass(frozen=True)
+class RolloutReport:
+    """What one rollout of training showed; sampled actions, all campaigns together.
+
+    Attributes:
+        rollout: number of the rollout, from 1.
+        step: environment steps so far.
+        total_steps: environment steps that will be run.
+        silent_rate: silent / answered in this rollout (NaN with nothing answered).
+        silent_rate_ema: the same, smoothed as the multiplier sees it.
+        multiplier: price in force for the next rollout, agent-seconds per silent call.
+        utilisation: (talk + wrap-up) / available agent-seconds in this rollout.
+        conversations_per_agent_h: connected conversations per available agent-hour.
+        dials_per_agent_h: dials per available agent-hour.
+        reward: mean of the environment's own reward per decision.
+        fps: environment steps per second since the last report.
+        elapsed_s: wall time since the start, seconds.
+        learner: the learner's own numbers (`train/loss`, ...) of the update before this rollout.
+    """
+
+    rollout: int
+    step: int
+    total_steps: int
+    silent_rate: float
+    silent_rate_ema: float
+    multiplier: float
+    utilisation: float
+    conversations_per_agent_h: float
+    dials_per_agent_h: float
+    reward: float
+    fps: float
+    elapsed_s: float
+    learner: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """What training returns.
+
+    Attributes:
+        policy: the actor after the last finished update.
+        steps: environment steps that the actor was trained on.
+        completed: False when training was stopped early.
+        checkpoint: the last checkpoint written, or None without a checkpoint folder.
+        multiplier: the multiplier's state.
+        elapsed_s: wall time, seconds.
+    """
+
+    policy: LearnedPolicy
+    steps: int
+    completed: bool
+    checkpoint: Path | None
+    multiplier: Mapping[str, float | None]
+    elapsed_s: float
+
+
+def make_training_env(config: LearnerConfig, scenario: Scenario) -> BatchedPacing:
+    """The campaigns to train on: random starts, truncation after the horizon, no fixed penalty."""
+    from quietdial.envs import PacingVectorEnv
+
+    env: BatchedPacing = PacingVectorEnv(
+        config.n_envs,
+        scenario,
+        observation=config.observation,
+        action=config.action,
+        silent_penalty=0.0,
+        base_theta=config.base_theta,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        start="random",
+        horizon_s=min(config.horizon_s, scenario.episode.duration_s),
+    )
+    return env
+
+
+def train_ppo_lagrangian(
+    config: LearnerConfig,
+    scenario: Scenario,
+    *,
+    logger: Logger | None = None,
+    on_rollout: Callable[[RolloutReport], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    checkpoints: Path | None = None,
+    make_env: Callable[[LearnerConfig, Scenario], BatchedPacing] = make_training_env,
+) -> TrainedPolicy:
+    """Train a pacing policy under the scenario's cap on the silent-call rate.
+
+    One torch thread is used (and the old number restored). A stop, asked for by `should_stop` or by
+    Ctrl-C, ends training at once: the policy of the last finished update is saved and returned.
+
+    Args:
+        config: settings.
+        scenario: the world.
+        logger: stable-baselines3 logger for `pacing/`, `safety/`, `train/`, `time/`; none: silent.
+        on_rollout: called after every rollout, before the update that it feeds.
+        should_stop: asked after every decision; True ends training.
+        checkpoints: folder for checkpoints; none: nothing is written.
+        make_env: how to make the environment (tests).
+
+    Returns:
+        The policy and how training ended.
+
+    Raises:
+        ConfigError: the settings do not fit the environment.
+        RunFolderError: a checkpoint cannot be written.
+    """
+    started_s = time.perf_counter()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    env = make_env(config, scenario)
+    try:
+        target = config.target(scenario.rule.cap)
+        vec_env = SameStepVecEnv(
+            env,
+            n_agents=scenario.floor.n_agents,
+            cap=target,
+            multiplier=config.initial_multiplier,
+            reward_scale=config.reward_scale,
+        )
+        model = _build_ppo(config, vec_env, scenario.episode.decision_interval_s)
+        model.set_logger(logger if logger is not None else Logger(None, []))
+        vec_env.seed(config.seed * _SEED_STRIDE)
+        keeper = _Keeper(config, _spec(config, scenario, env), checkpoints)
+        callback = _Lagrangian(
+            config=config,
+            vec_env=vec_env,
+            multiplier=PiMultiplier(target, config.initial_multiplier),
+            keeper=keeper,
+            on_rollout=on_rollout,
+            should_stop=should_stop,
+            started_s=started_s,
+        )
+        completed = True
+        try:
+            model.learn(config.total_steps, callback=callback)
+        except KeyboardInterrupt:
+            completed = False
+        if callback.stopped:
+            completed = False
+        if completed:  # the last update has no rollout after it
+            keeper.keep(model, callback.multiplier)
+            model.logger.dump(step=model.num_timesteps)
+        checkpoint = keeper.save()
+        return TrainedPolicy(
+            policy=keeper.policy(),
+            steps=keeper.step,
+            completed=completed,
+            checkpoint=checkpoint,
+            multiplier=keeper.multiplier,
+            elapsed_s=time.perf_counter() - started_s,
+        )
+    finally:
+        env.close()
+        torch.set_num_threads(threads)
+
+
+def actor_layers(policy: FastDiscretePolicy) -> dict[str, NDArray[np.float32]]:
+    """The actor of a stable-baselines3 policy, named as :func:`~.policy.tensors_of` names it."""
+    linear = [m for m in policy.mlp_extractor.policy_net if isinstance(m, torch.nn.Linear)]
+    linear.append(policy.action_net)  # type: ignore[arg-type, unused-ignore]
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for i, module in enumerate(linear):
+        weight, bias = module.weight.detach(), module.bias.detach()
+        tensors[f"actor.{i}.weight"] = weight.t().contiguous().cpu().numpy().copy()
+        tensors[f"actor.{i}.bias"] = bias.cpu().numpy().copy()
+    return tensors
+
+
+def _build_ppo(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> PPO:
+    space = vec_env.action_space
+    if not isinstance(space, spaces.Discrete):
+        raise ConfigError(f"action {config.action!r} gave the space {space}; Discrete is needed")
+    first, share = config.learning_rate, config.final_learning_rate_share
+    return PPO(
+        FastDiscretePolicy,
+        vec_env,
+        learning_rate=lambda remaining: first * (share + (1.0 - share) * remaining),
+        n_steps=config.n_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.n_epochs,
+        gamma=config.discount(interval_s),
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        ent_coef=config.ent_coef,
+        vf_coef=config.vf_coef,
+        max_grad_norm=config.max_grad_norm,
+        policy_kwargs={
+            "net_arch": {"pi": list(config.net), "vf": list(config.net)},
+            "logit_bias": starting_bias(config.action, int(space.n)),
+        },
+        seed=config.seed,
+        device="cpu",
+    )
+
+
+def _spec(config: LearnerConfig, scenario: Scenario, env: BatchedPacing) -> PolicySpec:
+    space = env.single_action_space
+    return PolicySpec.of(
+        scenario,
+        observation=config.observation,
+        action=config.action,
+        fields=env.observation_spec,
+        n_actions=int(space.n) if isinstance(space, spaces.Discrete) else 0,
+    )
+
+
+class _Keeper:
+    """Holds the weights of the last finished update, and writes them as checkpoints."""
+
+    def __init__(self, config: LearnerConfig, spec: PolicySpec, root: Path | None) -> None:
+        self.step = 0
+        self.multiplier: dict[str, float | None] = {}
+        self._config = config
+        self._spec = spec
+        self._root = root
+        self._weights: dict[str, NDArray[np.float32]] = {}
+        self._optimizer: dict[str, NDArray[np.float32]] = {}
+        self._saved: Path | None = None
+        self._saved_step = -1
+
+    def keep(self, model: PPO, multiplier: PiMultiplier) -> None:
+        """Copy everything that a checkpoint holds."""
+        policy = model.policy
+        if not isinstance(policy, FastDiscretePolicy):
+            raise ConfigError(f"the learner's policy is a {type(policy).__name__}")
+        named = dict(policy.named_parameters())
+        weights = actor_layers(policy)
+        for name, parameter in named.items():
+            weights[f"learner.{name}"] = parameter.detach().cpu().numpy().copy()
+        optimizer: dict[str, NDArray[np.float32]] = {}
+        state = policy.optimizer.state
+        for name, parameter in named.items():
+            for key, value in state.get(parameter, {}).items():
+                if isinstance(value, torch.Tensor):
+                    optimizer[f"{name}.{key}"] = value.detach().cpu().numpy().copy()
+        self._weights, self._optimizer = weights, optimizer
+        self.multiplier = multiplier.state_dict()
+        self.step = model.num_timesteps
+
+    def save(self) -> Path | None:
+        """Write what was kept last, once; return the newest checkpoint."""
+        if self._root is not None and self._weights and self._saved_step != self.step:
+            state = PolicyState(
+                step=self.step,
+                name="ppo-lagrangian",
+                base_theta=self._config.base_theta,
+                spec=self._spec,
+                net=self._config.net,
+                multiplier=self.multiplier,
+                config=self._config.model_dump(mode="json"),
+            )
+            self._saved = save_checkpoint(self._root, state, self._weights, self._optimizer)
+            self._saved_step = self.step
+        return self._saved
+
+    def policy(self) -> LearnedPolicy:
+        """The actor that was kept last."""
+        return LearnedPolicy(
+            layers=layers_from(self._weights),
+            spec=self._spec,
+            base_theta=self._config.base_theta,
+            training={
+                "step": self.step,
+                "config": self._config.model_dump(mode="json"),
+                "multiplier": dict(self.multiplier),
+            },
+        )
+
+
+class _Lagrangian(BaseCallback):
+    """Moves the multiplier after every rollout, logs, reports, keeps checkpoints."""
+
+    def __init__(
+        self,
+        *,
+        config: LearnerConfig,
+        vec_env: SameStepVecEnv,
+        multiplier: PiMultiplier,
+        keeper: _Keeper,
+        on_rollout: Callable[[RolloutReport], None] | None,
+        should_stop: Callable[[], bool] | None,
+        started_s: float,
+    ) -> None:
+        super().__init__()
+        self.multiplier = multiplier
+        self.stopped = False
+        self._config = config
+        self._vec_env = vec_env
+        self._keeper = keeper
+        self._report = on_rollout
+        self._should_stop = should_stop
+        self._started_s = started_s
+        self._rollout = 0
+        self._last: tuple[float, int] = (time.perf_counter(), 0)
+
+    def _on_rollout_start(self) -> None:
+        """After every update (and before the first): the weights are whole."""
+        if not isinstance(self.model, PPO):
+            raise ConfigError(f"the learner is a {type(self.model).__name__}, not PPO")
+        self._keeper.keep(self.model, self.multiplier)
+        if self._rollout % self._config.checkpoint_every == 0 and self._rollout:
+            self._keeper.save()
+
+    def _on_step(self) -> bool:
+        if self._should_stop is not None and self._should_stop():
+            self.stopped = True
+        return not self.stopped
+
+    def _on_rollout_end(self) -> None:
+        window = self._vec_env.take_window()
+        silent, answered = window["window_silent"], window["window_answered"]
+        self._vec_env.multiplier = self.multiplier.update(silent, answered)
+        self._rollout += 1
+        now_s, (then_s, then_step) = time.perf_counter(), self._last
+        self._last = (now_s, self.num_timesteps)
+        available_s = max(window.get("available_s", 0.0), 1e-9)
+        hours = available_s / 3600.0
+        rate = self.multiplier.rate
+        ema = self.multiplier.rate_ema
+        learner = {
+            key: float(value)
+            for key, value in self.logger.name_to_value.items()
+            if key.startswith("train/")
+        }
+        report = RolloutReport(
+            rollout=self._rollout,
+            step=self.num_timesteps,
+            total_steps=self._config.planned_steps,
+            silent_rate=silent / answered if answered else math.nan,
+            silent_rate_ema=math.nan if ema is None else ema,
+            multiplier=self.multiplier.value,
+            utilisation=(window["talk_s"] + window["wrap_s"]) / available_s,
+            conversations_per_agent_h=window["connected"] / hours,
+            dials_per_agent_h=window["dialed"] / hours,
+            reward=window["reward"] / max(window["steps"], 1.0),
+            fps=(self.num_timesteps - then_step) / max(now_s - then_s, 1e-9),
+            elapsed_s=now_s - self._started_s,
+            learner=learner,
+        )
+        if rate is not None and ema is not None:
+            self.logger.record("safety/silent_rate", report.silent_rate)
+            self.logger.record("safety/silent_rate_ema", report.silent_rate_ema)
+        self.logger.record("safety/target", self.multiplier.target)
+        self.logger.record("safety/multiplier", report.multiplier)
+        self.logger.record("pacing/utilisation", report.utilisation)
+        self.logger.record("pacing/conversations_per_agent_h", report.conversations_per_agent_h)
+        self.logger.record("pacing/dials_per_agent_h", report.dials_per_agent_h)
+        self.logger.record("pacing/reward", report.reward)
+        if self._report is not None:
+            self._report(report)

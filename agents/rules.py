@@ -1,0 +1,130 @@
+"""The hand-built rules to beat: progressive, fixed ratio and the marginal silent probability.
+
+What a rule needs from the world (idle agents, calls in flight, forecasts) is computed inside the
+environment's controllers, so that a rule here is only the name of its action and one constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietdial.agents.policy import THETA_RANGE, checked_knob
+from quietdial.envs.errors import ConfigError
+
+__all__ = ["FixedRatio", "Marginal", "Progressive"]
+
+
+@dataclass(frozen=True)
+class Progressive:
+    """One line per idle agent; never a silent call while no idle agent leaves.
+
+    Formula: new dials = max(0, idle - in flight - waiting), every decision.
+    Source: the usual meaning of progressive dialing; science study, section B.
+    Knob: none. Units: agents and calls.
+    """
+
+    name: ClassVar[str] = "progressive"
+    observation: ClassVar[str] = "none"
+    action: ClassVar[str] = "progressive"
+    base_theta: ClassVar[float] = 0.02
+    knob_name: ClassVar[str | None] = None
+    knob: ClassVar[float | None] = None
+    knob_range: ClassVar[tuple[float, float] | None] = None
+
+    def act(
+        self, obs: NDArray[Any], state: object | None = None
+    ) -> tuple[NDArray[np.int64], object | None]:
+        """Return zeros, int64 (B,): the only action of kind `progressive`."""
+        return np.zeros(len(obs), dtype=np.int64), state
+
+    def with_knob(self, value: float) -> Progressive:
+        """Refuse: this rule has nothing to tune."""
+        raise ConfigError(f"progressive has no knob; it cannot be set to {value!r}")
+
+
+@dataclass(frozen=True)
+class FixedRatio:
+    """As many calls in flight as a fixed number of lines per idle agent.
+
+    Formula: new dials = max(0, floor(ratio x idle + 1/2) - in flight), every decision.
+    Source: the fixed lines-per-agent setting of common dialers; science study B, rule `ratio`.
+    Knob: `ratio`, calls in flight per idle agent, 0.2 to 20.
+
+    Attributes:
+        ratio: calls in flight per idle agent.
+    """
+
+    ratio: float = 2.0
+
+    name: ClassVar[str] = "fixed-ratio"
+    observation: ClassVar[str] = "none"
+    action: ClassVar[str] = "ratio"
+    base_theta: ClassVar[float] = 0.02
+    knob_name: ClassVar[str | None] = "ratio"
+    knob_range: ClassVar[tuple[float, float] | None] = (0.2, 20.0)
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio outside the knob's range."""
+        checked_knob("fixed-ratio", "ratio", self.ratio, (0.2, 20.0))
+
+    @property
+    def knob(self) -> float:
+        """The ratio, calls in flight per idle agent."""
+        return self.ratio
+
+    def act(
+        self, obs: NDArray[Any], state: object | None = None
+    ) -> tuple[NDArray[np.float32], object | None]:
+        """Return the ratio for every campaign, float32 (B, 1)."""
+        return np.full((len(obs), 1), self.ratio, dtype=np.float32), state
+
+    def with_knob(self, value: float) -> FixedRatio:
+        """Return the rule with another ratio."""
+        return replace(self, ratio=checked_knob("fixed-ratio", "ratio", value, (0.2, 20.0)))
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """Dial one more while the new call, if answered, would go silent with probability <= theta.
+
+    Formula: sum_g w_g Phi((mu_A(h_g) - mu_R(h_g + wait limit) - I + .5) / sqrt(var)) <= theta, with
+    I idle minus waiting, A the answers of the calls in flight within h_g, R the agents released
+    until the call would be cut, and w_g the weights of the answer times h_g; progressive dialing is
+    always allowed. Source: science study B, rule `marginal`, the strongest rule known there.
+    Knob: `theta`, a probability, 1e-4 to 0.5; 0.02 gives close to 3 % silent untuned.
+
+    Attributes:
+        theta: allowed probability that the marginal answered call goes silent.
+    """
+
+    theta: float = 0.02
+
+    name: ClassVar[str] = "marginal"
+    observation: ClassVar[str] = "none"
+    action: ClassVar[str] = "theta"
+    base_theta: ClassVar[float] = 0.02
+    knob_name: ClassVar[str | None] = "theta"
+    knob_range: ClassVar[tuple[float, float] | None] = THETA_RANGE
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold outside the knob's range."""
+        checked_knob("marginal", "theta", self.theta, THETA_RANGE)
+
+    @property
+    def knob(self) -> float:
+        """The threshold, a probability."""
+        return self.theta
+
+    def act(
+        self, obs: NDArray[Any], state: object | None = None
+    ) -> tuple[NDArray[np.float32], object | None]:
+        """Return the threshold for every campaign, float32 (B, 1)."""
+        return np.full((len(obs), 1), self.theta, dtype=np.float32), state
+
+    def with_knob(self, value: float) -> Marginal:
+        """Return the rule with another threshold."""
+        return replace(self, theta=checked_knob("marginal", "theta", value, THETA_RANGE))

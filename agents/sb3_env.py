@@ -1,0 +1,271 @@
+"""The native vector environment as a stable-baselines3 ``VecEnv`` with a constrained reward.
+
+The environment must reset within the ending step (``AutoresetMode.SAME_STEP``), as
+stable-baselines3 expects. Nothing is done row by row except for rows whose episode ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import Space, Wrapper
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from quietdial.agents.policy import FieldLike
+from quietdial.envs.errors import ConfigError, MissingExtraError
+
+try:
+    from stable_baselines3.common.vec_env import VecEnv
+except ImportError as error:  # pragma: no cover - tested in a bare environment
+    raise MissingExtraError("stable-baselines3", "train", "training") from error
+
+
+class BatchedPacing(Protocol):
+    """What the adapter needs of `PacingVectorEnv`."""
+
+    num_envs: int
+    metadata: dict[str, Any]
+
+    @property
+    def single_observation_space(self) -> Space[Any]:
+        """Space of one campaign's observation."""
+        ...
+
+    @property
+    def single_action_space(self) -> Space[Any]:
+        """Space of one campaign's action."""
+        ...
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start every campaign anew."""
+        ...
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Advance every campaign by one decision."""
+        ...
+
+    @property
+    def observation_spec(self) -> Iterable[FieldLike]:
+        """The fields of one observation, in order."""
+        ...
+
+    def totals(self) -> Mapping[str, NDArray[np.float64]]:
+        """Running totals of the episode, each (B,)."""
+        ...
+
+    def close(self) -> None:
+        """Free what the environment holds."""
+        ...
+
+
+class SameStepVecEnv(VecEnv):
+    """Adapt a batched pacing environment to stable-baselines3.
+
+    The reward that the learner sees is::
+
+        reward_scale * (reward - multiplier / n_agents * (silent - cap * answered))
+
+    where `reward` is the environment's own reward, so that environment must be made with
+    ``silent_penalty=0``.
+
+    The info of an ended row has ``terminal_observation``, ``TimeLimit.truncated`` and ``episode``;
+    all other rows share one empty dict, which must not be written to.
+
+    Args:
+        env: a pacing vector environment in SAME_STEP mode.
+        n_agents: agents of one campaign.
+        cap: silent rate that the constraint allows, fraction of answered.
+        multiplier: price of a silent call, agent-seconds; may be set at any time.
+        reward_scale: factor on the whole reward.
+    """
+
+    def __init__(
+        self,
+        env: BatchedPacing,
+        *,
+        n_agents: int,
+        cap: float,
+        multiplier: float = 150.0,
+        reward_scale: float = 0.05,
+    ) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ConfigError(
+                f"autoreset mode = {mode!r}; stable-baselines3 needs AutoresetMode.SAME_STEP"
+            )
+        self.env = env
+        self.n_agents = n_agents
+        self.cap = cap
+        self.multiplier = multiplier
+        self.reward_scale = reward_scale
+        self._nothing: dict[str, Any] = {}
+        self._actions: NDArray[Any] | None = None
+        self._started_s = time.perf_counter()
+        n = env.num_envs
+        self._episode_return = np.zeros(n)
+        self._episode_length = np.zeros(n, dtype=np.int64)
+        self._silent = self._answered = self._reward = 0.0
+        self._steps = 0
+        self._base: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        super().__init__(n, env.single_observation_space, env.single_action_space)
+
+    # ---------------------------------------------------------------------------- running
+
+    def reset(self) -> NDArray[np.float32]:
+        """Start every campaign anew, with the seeds of the last :meth:`seed` call if any."""
+        seeds: list[int | None] | None = (
+            self._seeds if any(seed is not None for seed in self._seeds) else None
+        )
+        options = self._options[0] or None
+        obs, _ = self.env.reset(seed=seeds, options=options)
+        self._reset_seeds()
+        self._reset_options()
+        self._episode_return[:] = 0.0
+        self._episode_length[:] = 0
+        self._started_s = time.perf_counter()
+        self._start_window()
+        return np.asarray(obs)
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Advance every campaign by one decision.
+
+        Returns:
+            Observations float32 (B, F), constrained rewards float32 (B,), ended bool (B,), infos.
+        """
+        obs, reward, terminated, truncated, infos = self.env.step(self._actions)
+        cost, answered = infos["cost"], infos["answered"]
+        done = np.logical_or(terminated, truncated)
+        any_done = bool(done.any())
+        if any_done and "final_info" in infos:  # the top-level info of ended rows is the reset's
+            final = infos["final_info"]
+            cost = np.where(done, final["cost"], cost)
+            answered = np.where(done, final["answered"], answered)
+        price = self.multiplier / self.n_agents
+        shaped = self.reward_scale * (reward - price * (cost - self.cap * answered))
+        self._silent += float(cost.sum())
+        self._answered += float(answered.sum())
+        self._reward += float(reward.sum())
+        self._steps += self.num_envs
+        self._episode_return += shaped
+        self._episode_length += 1
+        row_infos = [self._nothing] * self.num_envs
+        if any_done:
+            self._end_rows(done, terminated, infos, row_infos)
+        return obs, shaped.astype(np.float32), done, row_infos
+
+    def _end_rows(
+        self,
+        done: NDArray[np.bool_],
+        terminated: NDArray[np.bool_],
+        infos: dict[str, Any],
+        row_infos: list[dict[str, Any]],
+    ) -> None:
+        elapsed_s = time.perf_counter() - self._started_s
+        for i in np.flatnonzero(done).tolist():
+            row_infos[i] = {
+                "terminal_observation": np.asarray(infos["final_obs"][i]),
+                "TimeLimit.truncated": not bool(terminated[i]),
+                "episode": {
+                    "r": float(self._episode_return[i]),
+                    "l": int(self._episode_length[i]),
+                    "t": elapsed_s,
+                },
+            }
+        self._episode_return[done] = 0.0
+        self._episode_length[done] = 0
+        final, now = infos["final_info"]["totals"], self.env.totals()
+        for name, values in now.items():  # the new episode may start with counts of its own
+            if name in final:
+                gone = float(np.asarray(final[name], dtype=np.float64)[done].sum())
+                self._ended[name] = self._ended.get(name, 0.0) + gone - float(values[done].sum())
+
+    # ---------------------------------------------------------------------------- accounting
+
+    def _start_window(self) -> None:
+        self._silent = self._answered = self._reward = 0.0
+        self._steps = 0
+        self._base = {name: float(values.sum()) for name, values in self.env.totals().items()}
+        self._ended = {}
+
+    def take_window(self) -> dict[str, float]:
+        """Sums over all campaigns since the last call, and start a new window.
+
+        Returns:
+            The environment's totals by name (`answered`, `silent`, `talk_s`, ...), with `steps`
+            (environment steps), `window_silent` and `window_answered` (calls, summed step by step)
+            and `reward` (sum of the environment's own reward).
+        """
+        window = {
+            name: float(values.sum()) - self._base.get(name, 0.0) + self._ended.get(name, 0.0)
+            for name, values in self.env.totals().items()
+        }
+        window["window_silent"] = self._silent
+        window["window_answered"] = self._answered
+        window["reward"] = self._reward
+        window["steps"] = float(self._steps)
+        self._start_window()
+        return window
+
+    # ---------------------------------------------------------------------------- VecEnv duties
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def _rows(self, indices: int | Iterable[int] | None) -> list[int]:
+        return [int(i) for i in self._get_indices(indices)]
+
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
+        """Return an attribute of the environment, once for every asked row."""
+        if attr_name == "render_mode":
+            value = getattr(self.env, "render_mode", None)
+        else:
+            value = getattr(self.env, attr_name)
+        return [value for _ in self._rows(indices)]
+
+    def set_attr(
+        self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None
+    ) -> None:
+        """Set an attribute of the environment; all rows share one environment."""
+        if len(set(self._rows(indices))) != self.num_envs:
+            raise ConfigError(f"{attr_name!r} can only be set for all rows at once")
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: int | Iterable[int] | None = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Call a method of the environment once; an array with one row per campaign is split."""
+        result = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        rows = self._rows(indices)
+        if isinstance(result, np.ndarray) and result.shape[:1] == (self.num_envs,):
+            return [result[i] for i in rows]
+        return [result for _ in rows]
+
+    def env_is_wrapped(
+        self,
+        wrapper_class: type[Wrapper[Any, Any, Any, Any]],
+        indices: int | Iterable[int] | None = None,
+    ) -> list[bool]:
+        """Rows of a native vector environment are never wrapped one by one."""
+        return [False for _ in self._rows(indices)]
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Rows of the native environment draw no pictures."""
+        return [None] * self.num_envs
