@@ -6,7 +6,10 @@ no PyTorch. Errors that are the user's become one line on standard error and exi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -41,7 +44,25 @@ Args = Sequence[str]
 
 
 def _parse(form: Any, args: Args, verb: str, **options: Any) -> Any:
-    return tyro.cli(form, args=list(args), prog=f"quietdial {verb}", **options)
+    """Read flags into `form`; what is not allowed becomes a `ConfigError` of one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(form, args=list(args), prog=f"quietdial {verb}", **options)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ConfigError(_one_line(complaint.getvalue(), verb)) from None
+
+
+def _one_line(complaint: str, verb: str) -> str:
+    """The parser's boxed complaint without its frame, headings and links, on one line."""
+    lines = [line.strip(" \u2500\u2502\u256d\u256e\u2570\u256f") for line in complaint.splitlines()]
+    text = " ".join(line for line in lines[1:] if line)
+    text = re.sub(r"For full helptext.*$|For further information visit \S+", "", text)
+    text = re.sub(r"\d+ validation errors? for \w+ ", "", text)
+    text = re.sub(r"\[type=\w+, input_value=(.+?), input_type=\w+\]", r"(not \1)", text)
+    return f"{' '.join(text.split()).rstrip('.')}; see quietdial {verb} --help"
 
 
 def _console() -> Console:
@@ -291,7 +312,17 @@ def _scenarios(args: Args) -> int:
     console = _console()
     for name in preset_names():
         first = load_scenario(name).description.split(". ")[0].rstrip(".")
-        console.print(f"[bold]{name:<16}[/] {first}")
+        console.print(f"[bold]{name:<16}[/] {first}", no_wrap=True, overflow="ellipsis")
+    return EXIT_OK
+
+
+def _reference(args: Args) -> int:
+    """Print the reference page of the environment (Markdown)."""
+    if args:
+        raise ConfigError(f"quietdial reference takes no arguments, not {' '.join(args)}")
+    from quietdial.envs.pacing.spec import page
+
+    sys.stdout.write(page())
     return EXIT_OK
 
 
@@ -304,6 +335,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "bench": _bench,
     "tensorboard": _tensorboard,
     "scenarios": _scenarios,
+    "reference": _reference,
 }
 
 
