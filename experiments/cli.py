@@ -78,7 +78,7 @@ def _train(args: Args) -> int:
 
     rest = list(args)
     default = RunConfig()
-    if rest and rest[0].endswith((".yaml", ".yml")):
+    if rest and not rest[0].startswith("-"):
         default = load_run_config(rest.pop(0))
     config = _parse(
         RunConfig,
