@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from quietdial.envs.pacing import control, features
 from quietdial.envs.pacing.state import BASE, BASE_THETA, IN_FLIGHT, WAITING
 from quietdial.envs.pacing.twin import (
