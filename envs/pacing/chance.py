@@ -71,7 +71,7 @@ def _mix(z):  # type: ignore[no-untyped-def]
     return z ^ (z >> _S31)
 
 
-@compiled()
+@compiled(inline="always")
 def campaign_key(seed, campaign):  # type: ignore[no-untyped-def]
     """Key of one campaign's world: uint64 from uint64 seed and uint64 campaign number."""
     return _mix(_mix(seed + _GOLDEN) + (campaign + np.uint64(1)) * _MIX_B)
@@ -110,19 +110,19 @@ def _read(table, at, position, last):  # type: ignore[no-untyped-def]
     return low + (table[at + cell + 1] - low) * (position - cell)
 
 
-@compiled()
+@compiled(inline="always")
 def normal(table, u):  # type: ignore[no-untyped-def]
     """Standard normal value of draw `u` (table of the quantile function, cut at +-4)."""
     return _read(table, _NORMAL_AT, unit(u) * _NORMAL_CELLS, _NORMAL_CELLS)
 
 
-@compiled()
+@compiled(inline="always")
 def exp(table, x):  # type: ignore[no-untyped-def]
     """Exponential function from the table, x cut to [-12, 4]; relative error below 2e-6."""
     return _read(table, _EXP_AT, (x - _EXP_LOW) * _EXP_PER_UNIT, _EXP_LAST)
 
 
-@compiled()
+@compiled(inline="always")
 def sine(table, turns):  # type: ignore[no-untyped-def]
     """sin(2 pi turns) from the table; error below 5e-6."""
     return _read(table, _SINE_AT, (turns - np.floor(turns)) * _SINE_CELLS, _SINE_CELLS)

@@ -45,7 +45,7 @@ THETAS = (0.0, 0.004, 0.008, 0.012, 0.016, 0.02, 0.026, 0.034, 0.045, 0.06, 0.08
 """Levels of the `threshold` action (science E)."""
 
 
-@compiled()
+@compiled(inline="always")
 def answer_rate(b, s, p):  # type: ignore[no-untyped-def]
     """The dialer's estimate of the answer probability of a dial, in [0.01, 0.99].
 
@@ -59,7 +59,7 @@ def answer_rate(b, s, p):  # type: ignore[no-untyped-def]
     return min(max(rate, 0.01), 0.99)
 
 
-@compiled()
+@compiled(inline="always")
 def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     """Fill the row's outlook: expected releases R_g, expected answers A_g, variance of A_g - R_g.
 
@@ -138,7 +138,7 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     sight[SIGHT + 14] = v4
 
 
-@compiled()
+@compiled(inline="always")
 def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
     """Number of calls that the `marginal` rule places now; needs a fresh `look_ahead`.
 
@@ -168,6 +168,13 @@ def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _index_dials(b, s, p):  # type: ignore[no-untyped-def]
+    """Calls of the `marginal` rule with the theta that stands."""
+    look_ahead(b, s, p)
+    return marginal_dials(b, s, p, s.est[b, SET_VALUE])
+
+
+@compiled(inline="always")
 def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
     """Calls that the standing control asks for; one-shot kinds only when `one_shot` is true."""
     kind = s.head[b, SET_KIND]
@@ -185,12 +192,11 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
         exact = s.est[b, SET_VALUE] * s.head[b, COUNT + IDLE]
         wanted = np.int64(np.floor(exact + chance.unit(u))) - s.head[b, IN_FLIGHT]
     else:
-        look_ahead(b, s, p)
-        wanted = marginal_dials(b, s, p, s.est[b, SET_VALUE])
+        wanted = _index_dials(b, s, p)
     return min(max(wanted, 0), most)
 
 
-@compiled()
+@compiled(inline="always")
 def agents_present(b, s, p):  # type: ignore[no-untyped-def]
     """Agents not on break, at least 1."""
     return max(p.n[N_AGENTS] - s.head[b, COUNT + BREAK], 1)

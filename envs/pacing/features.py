@@ -52,7 +52,7 @@ def _cut(x, low, high):  # type: ignore[no-untyped-def]
     return min(max(x, low), high)
 
 
-@compiled()
+@compiled(inline="always")
 def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
     idle = s.head[b, COUNT + IDLE]
     waiting = s.head[b, WAITING]
@@ -84,7 +84,7 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
     out[b, 16] = _cut(allowed / cap, 0.0, 3.0)
 
 
-@compiled()
+@compiled(inline="always")
 def _outlook(b, s, p, out, at):  # type: ignore[no-untyped-def]
     m = np.float64(agents_present(b, s, p))
     root = np.sqrt(m)

@@ -51,15 +51,24 @@ def _cache_folder() -> str:
 _FOLDER = _cache_folder()
 
 
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+
+
 def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[_Function], _Function]:
-    """Decorator: compile in nopython mode, release the GIL, cache on disk, IEEE division."""
+    """Decorator: compile in nopython mode, release the GIL, cache on disk, IEEE division.
+
+    `inline="always"` copies the machine code into the caller. A call that stays hands over every
+    array of state and parameters in some hundred words, which costs more than most events do, so
+    everything on the way of an event is inlined. Arrays are not reference-counted (`_nrt`): no
+    compiled function allocates, and the caller in Python holds what it passes.
+    """
 
     def decorate(function: _Function) -> _Function:
         settings: Any = config  # numba sets its attributes at run time
         before = settings.CACHE_DIR
         settings.CACHE_DIR = _FOLDER
         try:
-            compile_with = numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline)
+            compile_with = numba.njit(forceinline=inline == "always", **_OPTIONS)
             made: _Function = compile_with(function)
         finally:
             settings.CACHE_DIR = before

@@ -128,7 +128,7 @@ def _timer(t, kind, entity):  # type: ignore[no-untyped-def]
     return (t << 24) | (kind << 20) | entity
 
 
-@compiled()
+@compiled(inline="always")
 def _push(b, s, timer):  # type: ignore[no-untyped-def]
     heap = s.heap[b]
     at = s.head[b, HEAP]
@@ -142,7 +142,7 @@ def _push(b, s, timer):  # type: ignore[no-untyped-def]
     heap[at] = timer
 
 
-@compiled()
+@compiled(inline="always")
 def _pop(b, s):  # type: ignore[no-untyped-def]
     heap = s.heap[b]
     first = heap[0]
@@ -168,7 +168,7 @@ def _key(b, s):  # type: ignore[no-untyped-def]
     return np.uint64(s.head[b, KEY])
 
 
-@compiled()
+@compiled(inline="always")
 def _enter(b, s, agent, state, t):  # type: ignore[no-untyped-def]
     """Move an agent to another state at time t, keeping the time totals."""
     old = s.agent[b, agent, AGENT_STATE]
@@ -180,7 +180,7 @@ def _enter(b, s, agent, state, t):  # type: ignore[no-untyped-def]
     s.agent[b, agent, AGENT_SINCE] = t
 
 
-@compiled()
+@compiled(inline="always")
 def _converse(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     """An agent begins the next conversation at time t."""
     number = s.head[b, CONVERSATIONS]
@@ -193,7 +193,7 @@ def _converse(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     _push(b, s, _timer(t + talk, AGENT, agent))
 
 
-@compiled()
+@compiled(inline="always")
 def _next_wait(b, s):  # type: ignore[no-untyped-def]
     """Recompute which waiting callee goes first."""
     due = NEVER
@@ -203,7 +203,7 @@ def _next_wait(b, s):  # type: ignore[no-untyped-def]
     s.head[b, WAIT_DUE] = due
 
 
-@compiled()
+@compiled(inline="always")
 def _stop_waiting(b, s, place, t):  # type: ignore[no-untyped-def]
     """Take the callee at `place` of the waiting line out of it and free the slot."""
     slot = s.waiting[b, place]
@@ -217,97 +217,7 @@ def _stop_waiting(b, s, place, t):  # type: ignore[no-untyped-def]
     _next_wait(b, s)
 
 
-@compiled()
-def _release(b, s, p, agent, t):  # type: ignore[no-untyped-def]
-    """An agent is ready for the next call at time t."""
-    if s.head[b, WAITING] > 0:
-        _stop_waiting(b, s, 0, t)
-        _converse(b, s, p, agent, t)
-        return
-    _enter(b, s, agent, IDLE, t)
-    n = s.head[b, COUNT + IDLE] - 1
-    at = s.head[b, IDLE_HEAD] + n
-    size = p.n[N_AGENTS]
-    s.idle[b, at if at < size else at - size] = agent
-    if p.n[ON_RELEASE]:
-        s.head[b, NOW] = t
-        _place(b, s, p, dials_now(b, s, p, False), t)
-
-
-@compiled()
-def _agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
-    state = s.agent[b, agent, AGENT_STATE]
-    number = s.agent[b, agent, AGENT_NUMBER]
-    key = _key(b, s)
-    if state == TALK and p.n[HAS_WRAP]:
-        _enter(b, s, agent, WRAP, t)
-        wrap = chance.duration_ms(p.tables, LAW_WRAP, chance.draw(key, chance.WRAP_TIME, number))
-        _push(b, s, _timer(t + wrap, AGENT, agent))
-        return
-    if state != BREAK and p.n[HAS_BREAK]:
-        u = chance.draw(key, chance.BREAK_TAKEN, number) >> np.uint64(32)
-        if np.int64(u) < p.n[P_BREAK]:
-            _enter(b, s, agent, BREAK, t)
-            u = chance.draw(key, chance.BREAK_TIME, number)
-            rest = chance.duration_ms(p.tables, LAW_BREAK, u)
-            _push(b, s, _timer(t + rest, AGENT, agent))
-            return
-    _release(b, s, p, agent, t)
-
-
-@compiled()
-def _hang_up(b, s, slot):  # type: ignore[no-untyped-def]
-    """The dial in `slot` is no longer in flight."""
-    s.head[b, IN_FLIGHT] -= 1
-    s.cohort[b, s.call[b, slot, CALL_COHORT]] -= 1
-
-
-@compiled()
-def _answer_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
-    _hang_up(b, s, slot)
-    s.head[b, ANSWERED] += 1
-    idle = s.head[b, COUNT + IDLE]
-    if idle > 0:
-        at = s.head[b, IDLE_HEAD]
-        agent = s.idle[b, at]
-        s.head[b, IDLE_HEAD] = at + 1 if at + 1 < p.n[N_AGENTS] else 0
-        s.free[b, s.head[b, FREE]] = slot
-        s.head[b, FREE] += 1
-        _converse(b, s, p, agent, t)
-        return
-    limit = p.n[LIMIT_MS]
-    if limit == 0:
-        s.head[b, SILENT_CUT] += 1
-        s.free[b, s.head[b, FREE]] = slot
-        s.head[b, FREE] += 1
-        return
-    if p.n[HAS_PATIENCE]:
-        u = chance.draw(_key(b, s), chance.DIAL_PATIENCE, s.call[b, slot, CALL_NUMBER])
-        patience = chance.duration_ms(p.tables, LAW_PATIENCE, u)
-        if patience < limit:
-            limit = patience
-            s.call[b, slot, CALL_OUTCOME] = LEAVES
-    s.call[b, slot, CALL_DUE] = t + limit
-    n = s.head[b, WAITING]
-    s.waiting[b, n] = slot
-    s.head[b, WAITING] = n + 1
-    s.head[b, WAIT_ACC] -= t
-    s.head[b, WAIT_DUE] = min(s.head[b, WAIT_DUE], _timer(t + limit, SILENCE, slot))
-
-
-@compiled()
-def _silence_event(b, s, slot, t):  # type: ignore[no-untyped-def]
-    if s.call[b, slot, CALL_OUTCOME] == LEAVES:
-        s.head[b, SILENT_LEFT] += 1
-    else:
-        s.head[b, SILENT_CUT] += 1
-    for place in range(s.head[b, WAITING]):
-        if s.waiting[b, place] == slot:
-            _stop_waiting(b, s, place, t)
-            return
-
-
-@compiled()
+@compiled(inline="always")
 def _place(b, s, p, dials, t):  # type: ignore[no-untyped-def]
     """Place `dials` calls at time t, as far as lines are free and dialing is open."""
     if t >= p.n[CLOSE_MS]:
@@ -343,6 +253,102 @@ def _place(b, s, p, dials, t):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _control(b, s, p, t):  # type: ignore[no-untyped-def]
+    """The inner controller acts at time t."""
+    s.head[b, NOW] = t
+    _place(b, s, p, dials_now(b, s, p, False), t)
+
+
+@compiled(inline="always")
+def _release(b, s, p, agent, t):  # type: ignore[no-untyped-def]
+    """An agent is ready for the next call at time t."""
+    if s.head[b, WAITING] > 0:
+        _stop_waiting(b, s, 0, t)
+        _converse(b, s, p, agent, t)
+        return
+    _enter(b, s, agent, IDLE, t)
+    n = s.head[b, COUNT + IDLE] - 1
+    at = s.head[b, IDLE_HEAD] + n
+    size = p.n[N_AGENTS]
+    s.idle[b, at if at < size else at - size] = agent
+    if p.n[ON_RELEASE]:
+        _control(b, s, p, t)
+
+
+@compiled(inline="always")
+def _agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
+    state = s.agent[b, agent, AGENT_STATE]
+    number = s.agent[b, agent, AGENT_NUMBER]
+    key = _key(b, s)
+    if state == TALK and p.n[HAS_WRAP]:
+        _enter(b, s, agent, WRAP, t)
+        wrap = chance.duration_ms(p.tables, LAW_WRAP, chance.draw(key, chance.WRAP_TIME, number))
+        _push(b, s, _timer(t + wrap, AGENT, agent))
+        return
+    if state != BREAK and p.n[HAS_BREAK]:
+        u = chance.draw(key, chance.BREAK_TAKEN, number) >> np.uint64(32)
+        if np.int64(u) < p.n[P_BREAK]:
+            _enter(b, s, agent, BREAK, t)
+            u = chance.draw(key, chance.BREAK_TIME, number)
+            rest = chance.duration_ms(p.tables, LAW_BREAK, u)
+            _push(b, s, _timer(t + rest, AGENT, agent))
+            return
+    _release(b, s, p, agent, t)
+
+
+@compiled(inline="always")
+def _hang_up(b, s, slot):  # type: ignore[no-untyped-def]
+    """The dial in `slot` is no longer in flight."""
+    s.head[b, IN_FLIGHT] -= 1
+    s.cohort[b, s.call[b, slot, CALL_COHORT]] -= 1
+
+
+@compiled(inline="always")
+def _answer_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
+    _hang_up(b, s, slot)
+    s.head[b, ANSWERED] += 1
+    idle = s.head[b, COUNT + IDLE]
+    if idle > 0:
+        at = s.head[b, IDLE_HEAD]
+        agent = s.idle[b, at]
+        s.head[b, IDLE_HEAD] = at + 1 if at + 1 < p.n[N_AGENTS] else 0
+        s.free[b, s.head[b, FREE]] = slot
+        s.head[b, FREE] += 1
+        _converse(b, s, p, agent, t)
+        return
+    limit = p.n[LIMIT_MS]
+    if limit == 0:
+        s.head[b, SILENT_CUT] += 1
+        s.free[b, s.head[b, FREE]] = slot
+        s.head[b, FREE] += 1
+        return
+    if p.n[HAS_PATIENCE]:
+        u = chance.draw(_key(b, s), chance.DIAL_PATIENCE, s.call[b, slot, CALL_NUMBER])
+        patience = chance.duration_ms(p.tables, LAW_PATIENCE, u)
+        if patience < limit:
+            limit = patience
+            s.call[b, slot, CALL_OUTCOME] = LEAVES
+    s.call[b, slot, CALL_DUE] = t + limit
+    n = s.head[b, WAITING]
+    s.waiting[b, n] = slot
+    s.head[b, WAITING] = n + 1
+    s.head[b, WAIT_ACC] -= t
+    s.head[b, WAIT_DUE] = min(s.head[b, WAIT_DUE], _timer(t + limit, SILENCE, slot))
+
+
+@compiled(inline="always")
+def _silence_event(b, s, slot, t):  # type: ignore[no-untyped-def]
+    if s.call[b, slot, CALL_OUTCOME] == LEAVES:
+        s.head[b, SILENT_LEFT] += 1
+    else:
+        s.head[b, SILENT_CUT] += 1
+    for place in range(s.head[b, WAITING]):
+        if s.waiting[b, place] == slot:
+            _stop_waiting(b, s, place, t)
+            return
+
+
+@compiled()
 def _set_answer_rate(b, s, p, t):  # type: ignore[no-untyped-def]
     """Hidden answer probability from the day's level, its season and the drift."""
     turns = t * p.x[SEASON_TURNS_PER_MS] + s.est[b, DAY_TURN]
@@ -361,7 +367,7 @@ def _drift_event(b, s, p, t):  # type: ignore[no-untyped-def]
     _push(b, s, _timer((step + 1) * p.n[DRIFT_MS], DRIFT, 0))
 
 
-@compiled()
+@compiled(inline="always")
 def _play_until(b, s, p, until):  # type: ignore[no-untyped-def]
     """Play every event up to and including time `until`, and set the clock to it."""
     while True:
@@ -392,8 +398,7 @@ def _play_until(b, s, p, until):  # type: ignore[no-untyped-def]
         elif kind == DRIFT:
             _drift_event(b, s, p, t)
         else:
-            s.head[b, NOW] = t
-            _place(b, s, p, dials_now(b, s, p, False), t)
+            _control(b, s, p, t)
             _push(b, s, _timer(t + p.n[CONTROL_MS], CONTROL, 0))
     s.head[b, NOW] = until
 
@@ -410,7 +415,7 @@ def silent_calls(b, s):  # type: ignore[no-untyped-def]
     return s.head[b, SILENT_CUT] + s.head[b, SILENT_LEFT] + s.head[b, SILENT_AMD]
 
 
-@compiled()
+@compiled(inline="always")
 def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
     """Update the estimates and write the step's (reward terms, silent, answered, truncated)."""
     head = s.head
