@@ -105,11 +105,12 @@ class FastDiscretePolicy(ActorCriticPolicy):
         return values, chosen, entropy
 
 
-def starting_bias(action: LearnedAction, n_actions: int) -> list[float]:
+def starting_bias(action: LearnedAction, n_actions: int, residual_bias: float = 0.3) -> list[float]:
     """Logit bias that starts training near a safe rule (science study, section F).
 
-    `residual`: -1 for each call away from the base rule. `dials`: +3 on dialing nothing.
+    `residual`: -`residual_bias` for each call away from the base rule. `dials`: +3 on dialing
+    nothing.
     """
     if action == "residual":
-        return [-1.0 * abs(i + RESIDUAL_OFFSET) for i in range(n_actions)]
+        return [-residual_bias * abs(i + RESIDUAL_OFFSET) for i in range(n_actions)]
     return [3.0] + [0.0] * (n_actions - 1)

@@ -12,20 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
 from quietdial.agents.fast_policy import FastDiscretePolicy, starting_bias
-from quietdial.agents.lagrange import HIGHEST, LOWEST, PiMultiplier
+from quietdial.agents.lagrange import PiMultiplier
+from quietdial.agents.learner_config import SEED_STRIDE, LearnerConfig
 from quietdial.agents.policy import (
-    THETA_RANGE,
-    LearnedAction,
     LearnedPolicy,
     PolicySpec,
     layers_from,
@@ -42,86 +39,14 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("torch and stable-baselines3", "train", "training") from error
 
-DISCOUNT_HORIZON_S = 20.0
-"""Time constant of the discount: gamma = exp(-decision interval / 20 s)."""
-
-_SEED_STRIDE = 4096  # rows of run `seed` use seed * 4096 + row: runs share no training world
-
-
-class LearnerConfig(BaseModel):
-    """Settings of the learner; the defaults train `italy-50` in a few minutes on one core."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    total_steps: int = Field(
-        default=4_000_000, ge=1, le=10_000_000_000, description="environment steps to train"
-    )
-    n_envs: int = Field(default=256, ge=1, le=_SEED_STRIDE, description="campaigns side by side")
-    n_steps: int = Field(default=128, ge=2, le=100_000, description="decisions per rollout and row")
-    batch_size: int = Field(default=4096, ge=2, le=10_000_000, description="rows of a minibatch")
-    n_epochs: int = Field(default=4, ge=1, le=100, description="passes over each rollout")
-    gamma: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="discount per decision; none: exp(-decision interval / 20 s)"
-    )
-    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantages")
-    learning_rate: float = Field(default=7e-4, gt=0, le=1, description="step size at the start")
-    final_learning_rate_share: float = Field(
-        default=0.02, gt=0, le=1, description="step size at the end / at the start; linear between"
-    )
-    clip_range: float = Field(default=0.2, gt=0, le=1, description="PPO's clip of the ratio")
-    ent_coef: float = Field(default=5e-4, ge=0, le=1, description="weight of the entropy bonus")
-    vf_coef: float = Field(default=0.5, ge=0, le=10, description="weight of the value loss")
-    max_grad_norm: float = Field(default=0.5, gt=0, le=1000, description="clip of the gradient")
-    net: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
-        default=(64, 64), min_length=1, max_length=8, description="hidden widths, actor and critic"
-    )
-    observation: str = Field(default="full", description="observation set")
-    action: LearnedAction = Field(default="residual", description="action kind")
-    base_theta: float = Field(
-        default=0.02,
-        ge=THETA_RANGE[0],
-        le=THETA_RANGE[1],
-        description="threshold of the marginal rule under residual actions",
-    )
-    target_silent_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="silent / answered to train for; none: 0.95 of the rule's cap"
-    )
-    initial_multiplier: float = Field(
-        default=150.0, ge=LOWEST, le=HIGHEST, description="first price, agent-s per silent call"
-    )
-    reward_scale: float = Field(default=0.05, gt=0, le=1000, description="factor on the reward")
-    horizon_s: float = Field(
-        default=7200.0, gt=0, le=2_678_400, description="length of a training episode"
-    )
-    seed: int = Field(default=1, ge=0, le=240_000, description="seed of weights, worlds, sampling")
-    checkpoint_every: int = Field(
-        default=10, ge=1, le=1_000_000, description="rollouts between checkpoints"
-    )
-
-    @model_validator(mode="after")
-    def _whole_batches(self) -> LearnerConfig:
-        rollout = self.n_envs * self.n_steps
-        if rollout % self.batch_size:
-            raise ValueError(
-                f"batch_size = {self.batch_size} must divide n_envs x n_steps = {rollout}"
-            )
-        return self
-
-    def discount(self, decision_interval_s: float) -> float:
-        """The discount per decision."""
-        if self.gamma is not None:
-            return self.gamma
-        return math.exp(-decision_interval_s / DISCOUNT_HORIZON_S)
-
-    def target(self, cap: float) -> float:
-        """The silent rate to train for under a rule with this cap, fraction of answered."""
-        return 0.95 * cap if self.target_silent_rate is None else self.target_silent_rate
-
-    @property
-    def planned_steps(self) -> int:
-        """Environment steps that will be run: whole rollouts."""
-        rollout = self.n_envs * self.n_steps
-        return -(-self.total_steps // rollout) * rollout
+__all__ = [
+    "LearnerConfig",
+    "RolloutReport",
+    "TrainedPolicy",
+    "actor_layers",
+    "make_training_env",
+    "train_ppo_lagrangian",
+]
 
 
 @dataclass(frozen=True)
@@ -244,7 +169,7 @@ def train_ppo_lagrangian(
         )
         model = _build_ppo(config, vec_env, scenario.episode.decision_interval_s)
         model.set_logger(logger if logger is not None else Logger(None, []))
-        vec_env.seed(config.seed * _SEED_STRIDE)
+        vec_env.seed(config.seed * SEED_STRIDE)
         keeper = _Keeper(config, _spec(config, scenario, env), checkpoints)
         callback = _Lagrangian(
             config=config,
@@ -311,7 +236,7 @@ def _build_ppo(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float
         max_grad_norm=config.max_grad_norm,
         policy_kwargs={
             "net_arch": {"pi": list(config.net), "vf": list(config.net)},
-            "logit_bias": starting_bias(config.action, int(space.n)),
+            "logit_bias": starting_bias(config.action, int(space.n), config.residual_bias),
         },
         seed=config.seed,
         device="cpu",

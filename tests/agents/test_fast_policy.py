@@ -87,10 +87,10 @@ def test_forward__never_takes_an_impossible_action() -> None:
 
 @pytest.mark.parametrize(
     ("action", "n", "bias"),
-    [("residual", 6, [-2.0, -1.0, 0.0, -1.0, -2.0, -3.0]), ("dials", 4, [3.0, 0.0, 0.0, 0.0])],
+    [("residual", 6, [-0.5, -0.25, 0.0, -0.25, -0.5, -0.75]), ("dials", 4, [3.0, 0.0, 0.0, 0.0])],
 )
 def test_starting_bias__prefers_the_safe_action(action: Any, n: int, bias: list[float]) -> None:
-    assert starting_bias(action, n) == bias
+    assert starting_bias(action, n, 0.25) == bias
     policy = FastDiscretePolicy(OBS, spaces.Discrete(n), lambda _: 1e-3, logit_bias=bias)
     assert policy.action_net.bias.tolist() == bias  # type: ignore[union-attr, operator]
     best, _, _ = policy(torch.randn(500, 9), deterministic=True)

@@ -1,5 +1,7 @@
 """The learned policy as plain arrays, and the record of where it was trained."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -122,3 +124,19 @@ def test_spec__refuses_what_does_not_fit(make_policy: Make) -> None:
         PolicySpec.model_validate({**data, "features": data["features"] * 2})
     with pytest.raises(ValidationError, match="must be below"):
         Feature(name="x", unit="1", low=1, high=1, meaning="")
+
+
+def test_rooms__without_torch_config_and_rules_still_import() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'stable_baselines3', 'safetensors', 'onnx'):\n"
+        "    sys.modules[name] = None\n"
+        "from quietdial.agents import contract, lagrange, learner_config, policy, rules\n"
+        "from quietdial.envs.errors import MissingExtraError\n"
+        "try:\n"
+        "    from quietdial.agents import ppo_lagrangian\n"
+        "except MissingExtraError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "quietdial[train]"' in done.stdout
