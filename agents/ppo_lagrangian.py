@@ -178,6 +178,7 @@ def train_ppo_lagrangian(
             keeper=keeper,
             on_rollout=on_rollout,
             should_stop=should_stop,
+            cap=scenario.rule.cap,
             started_s=started_s,
         )
         completed = True
@@ -329,6 +330,7 @@ class _Lagrangian(BaseCallback):
         keeper: _Keeper,
         on_rollout: Callable[[RolloutReport], None] | None,
         should_stop: Callable[[], bool] | None,
+        cap: float,
         started_s: float,
     ) -> None:
         super().__init__()
@@ -341,6 +343,7 @@ class _Lagrangian(BaseCallback):
         self._should_stop = should_stop
         self._started_s = started_s
         self._rollout = 0
+        self._cap = cap
         self._last: tuple[float, int] = (time.perf_counter(), 0)
 
     def _on_rollout_start(self) -> None:
@@ -388,8 +391,13 @@ class _Lagrangian(BaseCallback):
             learner=learner,
         )
         if rate is not None and ema is not None:
+            # calls of a rollout are many and nearly independent: a normal band is enough here
+            half = 1.96 * math.sqrt(report.silent_rate / answered)
             self.logger.record("safety/silent_rate", report.silent_rate)
+            self.logger.record("safety/silent_rate_lower", max(report.silent_rate - half, 0.0))
+            self.logger.record("safety/silent_rate_upper", report.silent_rate + half)
             self.logger.record("safety/silent_rate_ema", report.silent_rate_ema)
+        self.logger.record("safety/cap", self._cap)
         self.logger.record("safety/target", self.multiplier.target)
         self.logger.record("safety/multiplier", report.multiplier)
         self.logger.record("pacing/utilisation", report.utilisation)

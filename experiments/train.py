@@ -258,6 +258,7 @@ def _show(
     verdict: Verdict, policy: LearnedPolicy, scenario: Scenario, writer: RunWriter, step: int
 ) -> None:
     """The evaluation, the verdict and the pictures in TensorBoard."""
+    writer.evaluation(verdict.summaries[1:], 0)  # the rules as flat lines from the first step on
     writer.evaluation(verdict.summaries, step)
     writer.text(Tag.TEXT_VERDICT, report.markdown(verdict, command_line()), step)
     writer.figure(Tag.FIGURE_FRONTIER, report.frontier(verdict), step)

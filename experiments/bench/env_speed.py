@@ -10,8 +10,6 @@ residual actions, as the `marginal` rule says.
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,10 +30,9 @@ from quietdial.envs.pacing.state import DAY_P0, State, make_state
 from quietdial.envs.pacing.vector_env import PacingVectorEnv
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario, load_scenario
+from quietdial.experiments.bench.results import figure, result_file
 from quietdial.experiments.bench.simpy_twin import Day, SimpyFloor, fixed_ratio
-from quietdial.experiments.rundir import git_state, package_versions
 
-SCHEMA = 1
 BASE_SCENARIO = "study-real-50"
 WARM_UP_S = 300
 SIMPY_DAYS = 4
@@ -482,16 +479,8 @@ def results(speed: EnvSpeed) -> dict[str, Any]:
             ("dials_per_step", load.dials_per_step, "calls"),
         ):
             figures.append(_figure(f"{place}/{name}", Spread(value, value, value, 1), unit, note))
-    commit = git_state(Path(__file__).resolve().parents[2])
-    return {
-        "schema": SCHEMA,
-        "name": "env_speed",
-        "command": COMMAND,
-        "commit": commit,
-        "machine": machine(),
-        "seeds": "kernel: days of even answer rates among seeds from 0; SimPy: seeds from 0",
-        "figures": figures,
-    }
+    seeds = "kernel: days of even answer rates among seeds from 0; SimPy: seeds from 0"
+    return result_file("env_speed", COMMAND, seeds, figures)
 
 
 _NOTES = {
@@ -503,35 +492,7 @@ _NOTES = {
 
 
 def _figure(name: str, spread: Spread, unit: str, note: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": spread.value,
-        "unit": unit,
-        "lo": spread.lo,
-        "hi": spread.hi,
-        "n": spread.n,
-        "note": note,
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux: the name that Python knows must do
-    return {
-        "cpu": model,
-        "cpu_count": os.cpu_count() or 1,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "packages": package_versions(),
-        "threads": 1,
-    }
+    return figure(name, spread.value, unit, spread.lo, spread.hi, spread.n, note)
 
 
 def run(*, quick: bool, output: Path | None, console: Console) -> dict[str, Any]:
