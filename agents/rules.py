@@ -50,7 +50,8 @@ class Progressive:
 class FixedRatio:
     """As many calls in flight as a fixed number of lines per idle agent.
 
-    Formula: new dials = max(0, floor(ratio x idle + 1/2) - in flight), every decision.
+    Formula: new dials = max(0, floor(ratio x idle + u) - in flight), every decision, with u uniform
+    in [0, 1) and new after every dial, so that a ratio between two whole numbers is exact on average.
     Source: the fixed lines-per-agent setting of common dialers; science study B, rule `ratio`.
     Knob: `ratio`, calls in flight per idle agent, 0.2 to 20.
 

@@ -42,7 +42,7 @@ def _points(interval: Interval) -> str:
 def rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """The table's rows as text, the judged policy first; the last column is it minus the row's."""
     first = verdict.summaries[0].name
-    result = []
+    result: list[tuple[str, ...]] = []
     for row in verdict.summaries:
         gap = ""
         if row.name != first:
@@ -149,6 +149,14 @@ def _tuning(item: Tuned) -> dict[str, Any]:
     }
 
 
+def figures(verdict: Verdict) -> list[dict[str, Any]]:
+    """Every figure of every policy and difference: name, value, unit, lo, hi, n, note."""
+    return [
+        *(figure for row in verdict.summaries for figure in row.figures()),
+        *(figure for row in verdict.differences for figure in row.figures()),
+    ]
+
+
 def to_json(verdict: Verdict, extra: dict[str, Any]) -> dict[str, Any]:
     """The verdict as a result file (`conventions`: schema, name, command, ..., figures)."""
     seeds = verdict.days[0].seeds
@@ -161,10 +169,7 @@ def to_json(verdict: Verdict, extra: dict[str, Any]) -> dict[str, Any]:
         "target_rate": verdict.target_rate,
         "seeds": [int(seed) for seed in seeds],
         "tuning": [_tuning(item) for item in verdict.tuned],
-        "figures": [
-            *(figure for row in verdict.summaries for figure in row.figures()),
-            *(figure for row in verdict.differences for figure in row.figures()),
-        ],
+        "figures": figures(verdict),
     }
 
 
@@ -187,8 +192,7 @@ def summary_csv(verdict: Verdict) -> str:
             figure["unit"],
             figure["n"],
         )
-        for row in (*verdict.summaries, *verdict.differences)
-        for figure in row.figures()
+        for figure in figures(verdict)
     ]
     return _csv(("policy", "figure", "value", "lo", "hi", "unit", "n"), lines)
 

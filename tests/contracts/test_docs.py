@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from quietdial.envs.pacing.spec import page
 from quietdial.experiments.cli import VERBS
 

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+
 from quietdial.envs import PacingVectorEnv
 
 torch = pytest.importorskip("torch")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.envs import ConfigError, load_scenario
 from quietdial.experiments import evaluate
