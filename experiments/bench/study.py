@@ -26,7 +26,7 @@ from rich.table import Table
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.envs.errors import ConfigError
-from quietdial.envs.laws import LognormalLaw
+from quietdial.envs.laws import LognormalLaw, UniformLaw
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.bench.results import figure, result_file
@@ -54,6 +54,10 @@ FAR_ENOUGH = 0.002
 """Two silent rates this far apart give a slope of utilisation."""
 VARIANT = f"marginal, wrap-up believed {LONGER_WRAP_S:g} s longer"
 Z_LIMIT = 1.96
+
+RING_OUT = UniformLaw(low_s=27.5, high_s=28.5)
+"""Dials that ring out, off the beat of the decisions; in the presets they end after 28.000 s."""
+LOOSE = "no answer after 27.5 to 28.5 s"
 
 FloatArray = NDArray[np.float64]
 
@@ -205,8 +209,8 @@ class Comparison:
 def compare_study(
     worlds: Sequence[StudyWorld] = STUDY,
     *,
-    n_tune_days: int = 128,
-    n_test_days: int = 192,
+    n_tune_days: int = 96,
+    n_test_days: int = 128,
     tolerance: float = 2e-4,
     report: Report | None = None,
 ) -> list[Comparison]:
@@ -228,8 +232,7 @@ def compare_study(
 
         runner = _Runner(world, n_tune_days, n_test_days, tolerance, told)
         found += runner.common()
-        if world.windows:
-            found += runner.drifting()
+        found += runner.drifting() if world.windows else runner.loosened()
     return found
 
 
@@ -317,6 +320,20 @@ class _Runner:
             name = f"marginal minus {other.days.name}/utilisation at 3 %"
             yield self._row(name, _mean(daily), _with_se(gap, daily, world.n_days), remark)
 
+    def loosened(self) -> Iterator[Comparison]:
+        """The simple rules when dials that ring out do not end on the second of a decision."""
+        unanswered = tuple(
+            part.model_copy(update={"time": RING_OUT}) if part.outcome == "no_answer" else part
+            for part in self.scenario.calls.unanswered
+        )
+        calls = self.scenario.calls.model_copy(update={"unanswered": unanswered})
+        scenario = self.scenario.model_copy(update={"calls": calls})
+        n, world = self.world.n_days, self.world
+        daily = self._play(Progressive(), scenario).utilisation
+        yield self._level(f"{LOOSE}/progressive/utilisation", daily, world.progressive, n)
+        daily = self._tuned(FixedRatio(2.0), scenario).utilisation
+        yield self._level(f"{LOOSE}/fixed-ratio/utilisation at 3 %", daily, world.ratio, n)
+
     def drifting(self) -> Iterator[Comparison]:
         """What the study tells of `marginal` in its world `real` only."""
         world = self.world
@@ -338,13 +355,13 @@ class _Runner:
             *_day_sd(self.marginal.days, world.day_sd, world.n_days),
         )
         silent = Theirs(world.silent, rate_se)
-        yield self._row(f"marginal at theta {THETA:g}/silent_rate", _rate(high), silent, "B1")
+        yield self._row(f"marginal at theta {THETA:g}/silent rate", _rate(high), silent, "B1")
         for value, (utilisation, rate, above) in world.windows:
             days = high if value == THETA else low
             name, n = f"marginal at theta {value:g}", world.n_window_days
             yield self._level(f"{name}/utilisation, D1", days.utilisation, Theirs(utilisation), n)
             spread = world.day_sd / math.sqrt(n)
-            yield self._row(f"{name}/silent_rate, D1", _rate(days), Theirs(rate, spread))
+            yield self._row(f"{name}/silent rate, D1", _rate(days), Theirs(rate, spread))
             yield self._row(f"{name}/days above the cap, D1", *_above(days, above, n))
         yield from self._variant(theta, elasticity)
 
