@@ -6,8 +6,8 @@ environment's controllers, so that a rule here is only the name of its action an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,13 @@ class Progressive:
     Knob: none. Units: agents and calls.
     """
 
-    name: ClassVar[str] = "progressive"
-    observation: ClassVar[str] = "none"
-    action: ClassVar[str] = "progressive"
-    base_theta: ClassVar[float] = 0.02
-    knob_name: ClassVar[str | None] = None
-    knob: ClassVar[float | None] = None
-    knob_range: ClassVar[tuple[float, float] | None] = None
+    name: str = field(default="progressive", init=False, repr=False)
+    observation: str = field(default="none", init=False, repr=False)
+    action: str = field(default="progressive", init=False, repr=False)
+    base_theta: float = field(default=0.02, init=False, repr=False)
+    knob_name: str | None = field(default=None, init=False, repr=False)
+    knob: float | None = field(default=None, init=False, repr=False)
+    knob_range: tuple[float, float] | None = field(default=None, init=False, repr=False)
 
     def act(
         self, obs: NDArray[Any], state: object | None = None
@@ -51,7 +51,7 @@ class FixedRatio:
     """As many calls in flight as a fixed number of lines per idle agent.
 
     Formula: new dials = max(0, floor(ratio x idle + u) - in flight), every decision, with u uniform
-    in [0, 1) and new after every dial, so that a ratio between two whole numbers is exact on average.
+    in [0, 1) and new after every dial, so that a ratio between whole numbers is exact on average.
     Source: the fixed lines-per-agent setting of common dialers; science study B, rule `ratio`.
     Knob: `ratio`, calls in flight per idle agent, 0.2 to 20.
 
@@ -61,12 +61,12 @@ class FixedRatio:
 
     ratio: float = 2.0
 
-    name: ClassVar[str] = "fixed-ratio"
-    observation: ClassVar[str] = "none"
-    action: ClassVar[str] = "ratio"
-    base_theta: ClassVar[float] = 0.02
-    knob_name: ClassVar[str | None] = "ratio"
-    knob_range: ClassVar[tuple[float, float] | None] = (0.2, 20.0)
+    name: str = field(default="fixed-ratio", init=False, repr=False)
+    observation: str = field(default="none", init=False, repr=False)
+    action: str = field(default="ratio", init=False, repr=False)
+    base_theta: float = field(default=0.02, init=False, repr=False)
+    knob_name: str | None = field(default="ratio", init=False, repr=False)
+    knob_range: tuple[float, float] | None = field(default=(0.2, 20.0), init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a ratio outside the knob's range."""
@@ -104,12 +104,12 @@ class Marginal:
 
     theta: float = 0.02
 
-    name: ClassVar[str] = "marginal"
-    observation: ClassVar[str] = "none"
-    action: ClassVar[str] = "theta"
-    base_theta: ClassVar[float] = 0.02
-    knob_name: ClassVar[str | None] = "theta"
-    knob_range: ClassVar[tuple[float, float] | None] = THETA_RANGE
+    name: str = field(default="marginal", init=False, repr=False)
+    observation: str = field(default="none", init=False, repr=False)
+    action: str = field(default="theta", init=False, repr=False)
+    base_theta: float = field(default=0.02, init=False, repr=False)
+    knob_name: str | None = field(default="theta", init=False, repr=False)
+    knob_range: tuple[float, float] | None = field(default=THETA_RANGE, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a threshold outside the knob's range."""

@@ -17,7 +17,7 @@ from quietdial.envs.pacing.control import (
     marginal_dials,
 )
 from quietdial.envs.pacing.jit import compiled
-from quietdial.envs.pacing.kernel import silent_calls
+from quietdial.envs.pacing.kernel import silent_calls, time_in
 from quietdial.envs.pacing.outlook import GRID
 from quietdial.envs.pacing.state import (
     ANSWERED,
@@ -25,10 +25,13 @@ from quietdial.envs.pacing.state import (
     BASE_THETA,
     BREAK,
     CAP,
+    CONNECTED,
     COUNT,
+    DIALED,
     END_MS,
     IDLE,
     IN_FLIGHT,
+    MACHINES,
     N_AGENTS,
     N_WINDOWS,
     NOW,
@@ -38,7 +41,11 @@ from quietdial.envs.pacing.state import (
     RATE_ANSWERED,
     RATE_FINISHED,
     SIGHT,
+    SILENT_AMD,
+    SILENT_CUT,
+    SILENT_LEFT,
     TALK,
+    WAIT_ACC,
     WAITING,
     WRAP,
 )
@@ -132,3 +139,32 @@ def observe(s, p, set_code, residual, out):  # type: ignore[no-untyped-def]
             busy = s.head[b, COUNT + TALK] + s.head[b, COUNT + WRAP]
             out[b, 0] = busy / p.n[N_AGENTS]
             out[b, 1] = min(s.head[b, IN_FLIGHT] / p.n[N_AGENTS], 8.0)
+
+
+@compiled()
+def totals(s, out):  # type: ignore[no-untyped-def]
+    """Write the running totals of every campaign's episode.
+
+    Args:
+        s: State of B campaigns, only read.
+        out: (len(TOTALS), B) float64, written; rows in the order of `spec.TOTALS`.
+    """
+    for b in range(s.head.shape[0]):
+        out[0, b] = s.head[b, DIALED]
+        out[1, b] = s.head[b, ANSWERED]
+        out[2, b] = s.head[b, CONNECTED]
+        out[3, b] = silent_calls(b, s)
+        out[4, b] = s.head[b, SILENT_CUT]
+        out[5, b] = s.head[b, SILENT_LEFT]
+        out[6, b] = s.head[b, SILENT_AMD]
+        for i in range(4):
+            out[7 + i, b] = s.head[b, MACHINES + i]
+        idle_s = time_in(b, s, IDLE) / 1000.0
+        talk_s = time_in(b, s, TALK) / 1000.0
+        wrap_s = time_in(b, s, WRAP) / 1000.0
+        out[11, b] = idle_s
+        out[12, b] = talk_s
+        out[13, b] = wrap_s
+        out[14, b] = time_in(b, s, BREAK) / 1000.0
+        out[15, b] = idle_s + talk_s + wrap_s
+        out[16, b] = (s.head[b, WAIT_ACC] + s.head[b, WAITING] * s.head[b, NOW]) / 1000.0

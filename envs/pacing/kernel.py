@@ -129,12 +129,10 @@ def _timer(t, kind, entity):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def _push(b, s, timer):  # type: ignore[no-untyped-def]
-    heap = s.heap[b]
-    at = s.head[b, HEAP]
-    s.head[b, HEAP] = at + 1
+def _rise(heap, at, timer):  # type: ignore[no-untyped-def]
+    """Put a timer into the hole `at` of a heap whose nodes have four children each."""
     while at > 0:
-        parent = (at - 1) >> 1
+        parent = (at - 1) >> 2
         if heap[parent] <= timer:
             break
         heap[at] = heap[parent]
@@ -143,24 +141,37 @@ def _push(b, s, timer):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
+def _push(b, s, timer):  # type: ignore[no-untyped-def]
+    at = s.head[b, HEAP]
+    s.head[b, HEAP] = at + 1
+    _rise(s.heap[b], at, timer)
+
+
+@compiled(inline="always")
 def _pop(b, s):  # type: ignore[no-untyped-def]
+    """Take the first timer out: the hole sinks to a leaf, then the last timer rises from there."""
     heap = s.heap[b]
-    first = heap[0]
     size = s.head[b, HEAP] - 1
     s.head[b, HEAP] = size
     last = heap[size]
     at = 0
     child = 1
-    while child < size:
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= last:
-            break
-        heap[at] = heap[child]
-        at = child
-        child = 2 * at + 1
-    heap[at] = last
-    return first
+    while child + 3 < size:
+        t0, t1, t2, t3 = heap[child], heap[child + 1], heap[child + 2], heap[child + 3]
+        low, high = min(t0, t1), min(t2, t3)
+        first = child + (t1 < t0)
+        second = child + 2 + (t3 < t2)
+        heap[at] = min(low, high)
+        at = second if high < low else first
+        child = 4 * at + 1
+    if child < size:
+        best = child
+        for other in range(child + 1, size):
+            if heap[other] < heap[best]:
+                best = other
+        heap[at] = heap[best]
+        at = best
+    _rise(heap, at, last)
 
 
 @compiled(inline="always")

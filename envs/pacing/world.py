@@ -17,25 +17,10 @@ from quietdial.envs.pacing.spec import (
     observation_space,
 )
 from quietdial.envs.pacing.state import (
-    ACC,
-    ANSWERED,
     BASE,
     BASE_THETA,
     BEGAN,
-    BREAK,
-    CONNECTED,
-    COUNT,
-    DIALED,
-    IDLE,
-    MACHINES,
     NOW,
-    SILENT_AMD,
-    SILENT_CUT,
-    SILENT_LEFT,
-    TALK,
-    WAIT_ACC,
-    WAITING,
-    WRAP,
     make_params,
     make_state,
 )
@@ -44,6 +29,7 @@ from quietdial.envs.scenario import Scenario, load_scenario
 Bools = NDArray[np.bool_]
 _ONE_SHOT_OFFSET = {control.DIALS: 0, control.RESIDUAL: control.RESIDUAL_LOW}
 _THETAS = np.array(control.THETAS)
+_TOTAL_NAMES = tuple(entry.name for entry in TOTALS)
 
 
 class World:
@@ -157,34 +143,9 @@ class World:
 
     def totals(self) -> dict[str, NDArray[np.float64]]:
         """Running totals of every row's episode by name, each (B,) float64 and fresh."""
-        head = self.state.head
-        now = head[:, NOW]
-        seconds = {
-            name: (head[:, ACC + state] + head[:, COUNT + state] * now) / 1000.0
-            for name, state in (
-                ("idle_s", IDLE),
-                ("talk_s", TALK),
-                ("wrap_s", WRAP),
-                ("break_s", BREAK),
-            )
-        }
-        counts = {
-            "dialed": head[:, DIALED],
-            "answered": head[:, ANSWERED],
-            "connected": head[:, CONNECTED],
-            "silent": head[:, SILENT_CUT] + head[:, SILENT_LEFT] + head[:, SILENT_AMD],
-            "silent_cut": head[:, SILENT_CUT],
-            "silent_left": head[:, SILENT_LEFT],
-            "silent_amd": head[:, SILENT_AMD],
-            "machine": head[:, MACHINES],
-            "busy": head[:, MACHINES + 1],
-            "no_answer": head[:, MACHINES + 2],
-            "invalid": head[:, MACHINES + 3],
-        }
-        totals = {name: value.astype(np.float64) for name, value in counts.items()} | seconds
-        totals["available_s"] = totals["idle_s"] + totals["talk_s"] + totals["wrap_s"]
-        totals["waiting_s"] = (head[:, WAIT_ACC] + head[:, WAITING] * now) / 1000.0
-        return {entry.name: totals[entry.name] for entry in TOTALS}
+        out = np.empty((len(TOTALS), self.n_campaigns))
+        features.totals(self.state, out)
+        return dict(zip(_TOTAL_NAMES, out, strict=True))
 
     def clock_s(self) -> NDArray[np.float64]:
         """Time since the opening of every row, (B,) [s]."""

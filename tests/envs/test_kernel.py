@@ -244,7 +244,7 @@ def test_max_dials__bounds_every_action():
     )
 
 
-# --- controllers ------------------------------------------------------------------------------------
+# --- controllers ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("period", "dialed"), [(None, 2), (1.0, 4), (0.25, 6), (5.0, 4)])
@@ -307,7 +307,7 @@ def test_residual__places_the_base_and_the_offset(action):
         world.observe()
 
 
-# --- hidden answer rate ------------------------------------------------------------------------------
+# --- hidden answer rate ---------------------------------------------------------------------------
 
 
 def drifting(**changes):
@@ -373,7 +373,7 @@ def test_answer_rate__decides_the_share_of_answers_and_the_endings_their_shares(
     assert stats.chisquare(seen, 40_000 * shares).pvalue > 1e-4
 
 
-# --- training starts --------------------------------------------------------------------------------
+# --- training starts ------------------------------------------------------------------------------
 
 
 def test_random_start__begins_on_the_grid_with_a_busy_floor_and_plausible_counts():
