@@ -100,7 +100,7 @@ class EvaluateArgs:
     scenario: str | None = None
     """preset name or YAML file; none: the scenario that the policy was trained on"""
     target_rate: float | None = None
-    """silent / answered that every knob is tuned to; none: 0.93 of the cap"""
+    """silent / answered that every knob is tuned to; none: 0.9 of the cap"""
     tune_days: int = 48
     """days for the knobs"""
     test_days: int = 64
@@ -257,10 +257,10 @@ def _play(args: Args) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class BenchArgs:
-    """Measure the environment's speed against SimPy and SyncVectorEnv in the same run."""
+    """Measure the environment: its speed, or how well it reproduces the feasibility study."""
 
-    what: Annotated[Literal["env"], tyro.conf.Positional] = "env"
-    """what to measure"""
+    what: Annotated[Literal["env", "study"], tyro.conf.Positional] = "env"
+    """env: speed against SimPy and SyncVectorEnv in the same run; study: the study's figures"""
     quick: bool = False
     """a few seconds, rough figures"""
     output: Path | None = None
@@ -268,9 +268,12 @@ class BenchArgs:
 
 
 def _bench(args: Args) -> int:
-    """Measure environment steps per second, and ratios to SimPy and SyncVectorEnv."""
+    """Measure the environment's speed, or hold the rules against the feasibility study."""
     asked = _parse(BenchArgs, args, "bench")
-    from quietdial.experiments.bench.env_speed import run
+    if asked.what == "study":
+        from quietdial.experiments.bench.study import run
+    else:
+        from quietdial.experiments.bench.env_speed import run
 
     run(quick=asked.quick, output=asked.output, console=_console())
     return EXIT_OK

@@ -21,7 +21,7 @@ class JudgeConfig(BaseModel):
 
     target_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="silent / answered that every knob is tuned to; none: 0.93 of the rule's cap, "
+        description="silent / answered that every knob is tuned to; none: 0.9 of the rule's cap, "
         "so that the upper limit of the rate meets the cap too",
     )
     tune_days: int = Field(default=48, ge=2, le=MAX_DAYS, description="days for the knobs")
@@ -29,7 +29,7 @@ class JudgeConfig(BaseModel):
 
     def target(self, cap: float) -> float:
         """The silent rate that every knob is tuned to, fraction of answered."""
-        return 0.93 * cap if self.target_rate is None else self.target_rate
+        return 0.9 * cap if self.target_rate is None else self.target_rate
 
 
 class RunConfig(BaseModel):
