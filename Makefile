@@ -65,7 +65,7 @@ $(VENV)/.torch: constraints.txt | $(VENV)/.made
 $(VENV)/.train: $(HOUSE) | $(VENV)/.made $(VENV)/.torch
 	@echo "set-up: quietdial with training and export"
 	@$(PIP) install $(PINS) setuptools
-	@$(PIP) install $(PINS) --no-build-isolation --editable '.[train,export]'
+	@$(PIP) install $(PINS) --no-build-isolation --editable '.[train,export,bench]'
 	@touch $@
 
 $(VENV)/.dev: $(HOUSE) | $(VENV)/.train

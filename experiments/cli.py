@@ -37,7 +37,7 @@ _EXTRA_OF = {
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "export",
-    "simpy": "dev",
+    "simpy": "bench",
 }
 
 Args = Sequence[str]
@@ -271,11 +271,13 @@ def _bench(args: Args) -> int:
     """Measure the environment's speed, or hold the rules against the feasibility study."""
     asked = _parse(BenchArgs, args, "bench")
     if asked.what == "study":
-        from quietdial.experiments.bench.study import run
-    else:
-        from quietdial.experiments.bench.env_speed import run
+        from quietdial.experiments.bench import study
 
-    run(quick=asked.quick, output=asked.output, console=_console())
+        study.run(quick=asked.quick, output=asked.output, console=_console())
+    else:
+        from quietdial.experiments.bench import env_speed
+
+        env_speed.run(quick=asked.quick, output=asked.output, console=_console())
     return EXIT_OK
 
 
