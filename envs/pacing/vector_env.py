@@ -213,7 +213,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         return actions
 
     def _info(self, out: NDArray[np.float64], mask: Bools) -> dict[str, Any]:
-        return {
+        info: dict[str, Any] = {
             "cost": out[:, 2].copy(),
             "_cost": mask,
             "answered": out[:, 3].copy(),
@@ -228,6 +228,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             "totals": self._masked_totals(mask),
             "_totals": mask,
         }
+        return info if mask.all() else _blanked(info, mask)
 
     def _masked_totals(self, mask: Bools) -> dict[str, Any]:
         totals: dict[str, Any] = {}
@@ -241,3 +242,15 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         if self.render_mode != "ansi":
             return None
         return tuple(frame(self.world, row) for row in range(self.num_envs))
+
+
+def _blanked(info: dict[str, Any], mask: Bools) -> dict[str, Any]:
+    """Zeros in the rows that the mask leaves out, as Gymnasium's own vector environments have."""
+    return {
+        key: value
+        if key.startswith("_")
+        else _blanked(value, mask)
+        if isinstance(value, dict)
+        else np.where(mask, value, 0.0)
+        for key, value in info.items()
+    }
