@@ -21,6 +21,7 @@ import numpy as np
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.control import dials_now
 from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.prefetch import WORTH_IT, fetch_ahead
 from quietdial.envs.pacing.state import (
     ACC,
     AGENT_NUMBER,
@@ -474,9 +475,12 @@ def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untype
         out: (B, 5) float64, written: reward terms idle and silent, silent calls, answered
             calls, 1 if the episode ended.
     """
+    large = p.n[N_AGENTS] * s.head.shape[0] >= WORTH_IT
     for b in range(s.head.shape[0]):
         if not active[b]:
             continue
+        if large:
+            fetch_ahead(b, s, AGENT)
         s.head[b, SET_KIND] = kind
         s.head[b, SET_DIALS] = amounts[b]
         s.est[b, SET_VALUE] = values[b]
