@@ -114,10 +114,10 @@ def sentences(verdict: Verdict) -> list[str]:
             word = "less than"
         else:
             word = "no significant difference to"
-        rate = "at its own silent rate" if not item.reached else "at the same silent rate"
+        rate = "at its own" if not item.reached else "tuned to the same"
         lines.append(
-            f"Utilisation {_points(gap)} points: {word} {row.name} {rate} "
-            f"({100 * row.silent_rate.value:.2f} %)."
+            f"Utilisation {_points(gap)} points: {word} {row.name} {rate} silent rate "
+            f"({100 * row.silent_rate.value:.2f} % on these days)."
         )
     return lines
 
