@@ -133,6 +133,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
     def _begin_list(self, which: Bools, seeds: Sequence[int | None]) -> None:
         if len(seeds) != self.num_envs:
             raise ConfigError(f"seed has {len(seeds)} entries but there are {self.num_envs} rows")
+        if any(s is not None and s < 0 for s in seeds):
+            raise ConfigError(f"seed = {list(seeds)} must hold whole numbers >= 0, or None")
         given = np.array([s is not None for s in seeds]) & which
         if np.any(given):
             self.world.begin(given, [0 if s is None else int(s) for s in seeds])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,11 @@ Bools = NDArray[np.bool_]
 _ONE_SHOT_OFFSET = {control.DIALS: 0, control.RESIDUAL: control.RESIDUAL_LOW}
 _THETAS = np.array(control.THETAS)
 _TOTAL_NAMES = tuple(entry.name for entry in TOTALS)
+
+
+def _within(value: object, low: float, high: float) -> bool:
+    """Whether `value` is a finite number between the bounds."""
+    return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
 
 
 class World:
@@ -61,18 +68,16 @@ class World:
     ) -> None:
         if type(n_campaigns) is not int or n_campaigns < 1:
             raise ConfigError(f"num_envs = {n_campaigns!r} must be a whole number, at least 1")
-        if not (np.isfinite(silent_penalty) and silent_penalty >= 0):
+        if not _within(silent_penalty, 0, np.inf):
             raise ConfigError(f"silent_penalty = {silent_penalty!r} must be a finite number >= 0")
-        if not (np.isfinite(base_theta) and 0 <= base_theta <= 1):
+        if not _within(base_theta, 0, 1):
             raise ConfigError(f"base_theta = {base_theta!r} must lie in [0, 1]")
         if start not in ("open", "random"):
             raise ConfigError(f"start = {start!r} must be 'open' or 'random'")
         self.scenario = load_scenario(scenario)
         episode = self.scenario.episode
-        if horizon_s is not None and not (
-            np.isfinite(horizon_s)
-            and episode.decision_interval_s <= horizon_s <= episode.duration_s
-        ):
+        shortest, longest = episode.decision_interval_s, episode.duration_s
+        if horizon_s is not None and not _within(horizon_s, shortest, longest):
             raise ConfigError(
                 f"horizon_s = {horizon_s!r} must lie between the decision interval "
                 f"({episode.decision_interval_s} s) and the episode ({episode.duration_s} s)"
@@ -157,6 +162,6 @@ class World:
 
     def set_base_theta(self, theta: float) -> None:
         """Change the threshold of the rule below residual actions, for the next observation on."""
-        if not (np.isfinite(theta) and 0 <= theta <= 1):
+        if not _within(theta, 0, 1):
             raise ConfigError(f"base_theta = {theta!r} must lie in [0, 1]")
         self.params.x[BASE_THETA] = theta

@@ -369,6 +369,8 @@ BAD = [
     ({"base_theta": 1.5}, r"base_theta = 1.5 must lie in \[0, 1\]"),
     ({"silent_penalty": -1.0}, "silent_penalty = -1.0 must be a finite number >= 0"),
     ({"silent_penalty": float("inf")}, "silent_penalty = inf must be a finite number >= 0"),
+    ({"silent_penalty": "150"}, "silent_penalty = '150' must be a finite number >= 0"),
+    ({"base_theta": None}, r"base_theta = None must lie in \[0, 1\]"),
     ({"start": "noon"}, "start = 'noon' must be 'open' or 'random'"),
     ({"horizon_s": 0.0}, r"horizon_s = 0.0 must lie between the decision interval \(1.0 s\)"),
     ({"horizon_s": 1e9}, r"horizon_s = 1000000000.0 must lie between .* \(28800.0 s\)"),
@@ -417,3 +419,5 @@ def test_bad_reset__gives_one_clear_line():
         env.reset(options={"speed": 2})
     with pytest.raises(ConfigError, match="seed has 3 entries but there are 2 rows"):
         env.reset(seed=[1, 2, 3])
+    with pytest.raises(ConfigError, match=r"seed = \[-1, 2\] must hold whole numbers >= 0"):
+        env.reset(seed=[-1, 2])
