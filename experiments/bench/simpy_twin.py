@@ -20,8 +20,8 @@ from quietdial.envs.scenario import ConstantAnswer, Scenario
 
 try:
     import simpy
-except ImportError as error:  # pragma: no cover - the development set-up has it
-    raise MissingExtraError("simpy", "dev", "the SimPy reference model") from error
+except ImportError as error:  # pragma: no cover - the test set-up has it
+    raise MissingExtraError("simpy", "bench", "the SimPy reference model") from error
 
 Process = Generator[simpy.Event, Any, None]
 Rule = Callable[["SimpyFloor"], int]
