@@ -91,7 +91,9 @@ def test_law__quantile_is_the_first_time_with_that_probability(law: Law, p: floa
 
 @given(law=smooth_laws, p=probabilities)
 def test_law__cdf_undoes_quantile(law: Law, p: float) -> None:
-    assert law.cdf(law.quantile_s(np.array([p])))[0] == pytest.approx(p, abs=1e-7)
+    t = law.quantile_s(np.array([p]))
+    # a steep law moved to the right leaves few digits for the time since its begin
+    assert law.cdf(t * (1 - 1e-12))[0] - 1e-7 <= p <= law.cdf(t * (1 + 1e-12))[0] + 1e-7
 
 
 @given(law=any_law, t=st.lists(st.floats(-10.0, 5000.0), min_size=2, max_size=20))

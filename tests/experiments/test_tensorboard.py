@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,7 @@ def test_resume__leaves_no_step_twice(tmp_path: Path) -> None:
 
     with RunWriter(tmp_path) as first:
         train(first, [100, 200, 300, 400], 0.1)
+    time.sleep(1.1)  # event files are read in the order of the second in their name
     with RunWriter(tmp_path, purge_step=201) as second:  # the checkpoint stood at step 200
         train(second, [300, 400, 500], 0.2)
     expected = [(100, 0.1), (200, 0.1), (300, 0.2), (400, 0.2), (500, 0.2)]
