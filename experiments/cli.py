@@ -12,6 +12,7 @@ import io
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -177,7 +178,12 @@ def _calibrate(args: Args) -> int:
     calibration = fit_talk_law(calls, source=asked.source, credits=asked.credit)
     files = write_calibration(calibration, asked.out, base, name=asked.name, law=asked.law)
     rows = calibration.rows()
-    table = Table(*rows[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        *(textwrap.fill(title, 11) for title in rows[0]),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for row in rows:
         table.add_row(*row.values())
     console.print(table)
