@@ -21,7 +21,7 @@ class LossSystem(NamedTuple):
 
 def _checked(n: int, per_s: float, handle_s: float) -> float:
     """Offered load in erlang; `ConfigError` for values that make no system."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if n < 1 or n != int(n):
         raise ConfigError(f"n = {n!r} must be a whole number of servers, at least 1")
     for name, value in (("per_s", per_s), ("handle_s", handle_s)):
         if not (math.isfinite(value) and value > 0):
