@@ -67,17 +67,18 @@ class PiMultiplier:
         """Move the multiplier by one step and return it.
 
         Args:
-            silent: silent calls since the last update.
+            silent: silent calls since the last update; in a short window these may be more than the
+                answered ones, because a callee answers before the call goes silent. A rate above
+                1 counts as 1.
             answered: answered calls since the last update; with none nothing changes.
         """
-        if not (math.isfinite(silent) and math.isfinite(answered) and 0 <= silent <= answered):
+        if not (math.isfinite(silent) and math.isfinite(answered) and min(silent, answered) >= 0):
             raise ConfigError(
-                f"silent = {silent!r} of answered = {answered!r} is not a share: "
-                "0 <= silent <= answered is needed"
+                f"silent = {silent!r} of answered = {answered!r}: both must be finite counts >= 0"
             )
         if answered == 0:
             return self._value
-        self.rate = silent / answered
+        self.rate = min(silent / answered, 1.0)
         previous = self.rate if self.rate_ema is None else self.rate_ema
         self.rate_ema = _KEEP * previous + (1.0 - _KEEP) * self.rate
         error = min(max(self.rate_ema / self.target - 1.0, -1.0), 1.0)

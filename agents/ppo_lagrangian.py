@@ -164,6 +164,7 @@ def train_ppo_lagrangian(
             env,
             n_agents=scenario.floor.n_agents,
             cap=target,
+            decision_interval_s=scenario.episode.decision_interval_s,
             multiplier=config.initial_multiplier,
             reward_scale=config.reward_scale,
         )
@@ -186,6 +187,9 @@ def train_ppo_lagrangian(
             model.learn(config.total_steps, callback=callback)
         except KeyboardInterrupt:
             completed = False
+        except BaseException:
+            keeper.save()  # nothing that was learned is lost, whatever went wrong
+            raise
         if callback.stopped:
             completed = False
         if completed:  # the last update has no rollout after it

@@ -51,7 +51,7 @@ class FixedRatio:
     """As many calls in flight as a fixed number of lines per idle agent.
 
     Formula: new dials = max(0, floor(ratio x idle + u) - in flight), every decision, with u uniform
-    in [0, 1) and new after every dial, so that a ratio between whole numbers is exact on average.
+    in [0, 1) and new every 33 s, so that the target is exact on average for any ratio.
     Source: the fixed lines-per-agent setting of common dialers; science study B, rule `ratio`.
     Knob: `ratio`, calls in flight per idle agent, 0.2 to 20.
 

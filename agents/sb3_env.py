@@ -69,9 +69,10 @@ class SameStepVecEnv(VecEnv):
 
     The reward that the learner sees is::
 
-        reward_scale * (reward - multiplier / n_agents * (silent - cap * answered))
+        reward_scale * (reward - multiplier / (n_agents * interval) * (silent - cap * answered))
 
-    where `reward` is the environment's own reward, so that environment must be made with
+    where `interval` is the decision interval in seconds and `reward` is the environment's own
+    reward, so that environment must be made with
     ``silent_penalty=0``.
 
     The info of an ended row has ``terminal_observation``, ``TimeLimit.truncated`` and ``episode``;
@@ -81,6 +82,7 @@ class SameStepVecEnv(VecEnv):
         env: a pacing vector environment in SAME_STEP mode.
         n_agents: agents of one campaign.
         cap: silent rate that the constraint allows, fraction of answered.
+        decision_interval_s: time between two decisions, seconds.
         multiplier: price of a silent call, agent-seconds; may be set at any time.
         reward_scale: factor on the whole reward.
     """
@@ -91,6 +93,7 @@ class SameStepVecEnv(VecEnv):
         *,
         n_agents: int,
         cap: float,
+        decision_interval_s: float = 1.0,
         multiplier: float = 150.0,
         reward_scale: float = 0.05,
     ) -> None:
@@ -102,6 +105,7 @@ class SameStepVecEnv(VecEnv):
         self.env = env
         self.n_agents = n_agents
         self.cap = cap
+        self.decision_interval_s = decision_interval_s
         self.multiplier = multiplier
         self.reward_scale = reward_scale
         self._nothing: dict[str, Any] = {}
@@ -153,7 +157,7 @@ class SameStepVecEnv(VecEnv):
             final = infos["final_info"]
             cost = np.where(done, final["cost"], cost)
             answered = np.where(done, final["answered"], answered)
-        price = self.multiplier / self.n_agents
+        price = self.multiplier / (self.n_agents * self.decision_interval_s)
         shaped = self.reward_scale * (reward - price * (cost - self.cap * answered))
         self._silent += float(cost.sum())
         self._answered += float(answered.sum())

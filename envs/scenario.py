@@ -42,7 +42,7 @@ class Floor(_Part):
     n_agents: int = Field(ge=1, le=2000, description="agents logged in all day")
     talk: Law = Field(description="length of a conversation")
     talk_day_sd: float = Field(
-        default=0.0, ge=0, le=2, description="sd of the log of the day's talk-time factor, hidden"
+        default=0.0, ge=0, le=1, description="sd of the log of the day's talk-time factor, hidden"
     )
     wrap: Law | None = Field(default=None, description="length of the wrap-up; none: no wrap-up")
     breaks: Break | None = Field(default=None, description="breaks; none: no breaks")
@@ -142,12 +142,21 @@ class Belief(_Part):
     wrap: Law | None = None
     time_to_answer: Law | None = None
 
+    @model_validator(mode="after")
+    def _prior(self) -> Belief:
+        if self.prior_answered > self.prior_finished:
+            raise ValueError(
+                f"prior_answered = {self.prior_answered} must not exceed "
+                f"prior_finished = {self.prior_finished}"
+            )
+        return self
+
 
 class Episode(_Part):
     """One compliance window."""
 
     duration_s: float = Field(default=28_800.0, ge=1, le=2_678_400, description="length [s]")
-    close_s: float = Field(default=35.0, ge=0, le=3600, description="no dials in the last ... [s]")
+    close_s: float = Field(default=70.0, ge=0, le=3600, description="no dials in the last ... [s]")
     decision_interval_s: float = Field(default=1.0, ge=0.25, le=300, description="interval [s]")
     controller_period_s: float | None = Field(
         default=None,

@@ -292,9 +292,10 @@ def _check_reward(world: World, step: _Step, active: NDArray[np.bool_], number: 
     idle, silent, cost = step.terms["idle"], step.terms["silent"], step.cost
     _require(step.reward == idle + silent, active, number, "reward is not the sum of its terms")
     _require((idle >= -1) & (idle <= 0), active, number, "idle term {} not in [-1, 0]", idle)
-    weight = float(world.params.x[SILENT_PENALTY]) / int(world.params.n[N_AGENTS])
+    agent_s = int(world.params.n[N_AGENTS]) * world.scenario.episode.decision_interval_s
+    weight = float(world.params.x[SILENT_PENALTY]) / agent_s
     due = np.abs(silent + weight * cost) <= _CLOSE * (1 + np.abs(silent))
-    what = "silent term {} is not -penalty x cost / agents, cost {}"
+    what = "silent term {} is not -penalty x cost / (agents x interval), cost {}"
     _require(due, active, number, what, silent, cost)
     _require(~step.terminated, active, number, "terminated is true; only truncation ends a day")
     for name, value in (("cost", cost), ("answered", step.answered)):

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import Policy
+from quietdial.agents.policy import LearnedPolicy, Policy, features_of
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.stats import (
     Difference,
+    Interval,
     PolicyDays,
     PolicySummary,
     compare,
-    ratio_interval,
+    equal_rate_difference,
     summarise,
 )
 
@@ -61,14 +62,32 @@ def _seeds(base: int, n_days: int) -> NDArray[np.int64]:
 
 
 def make_world(policy: Policy, scenario: Scenario, n_campaigns: int) -> World:
-    """A world in which `policy` can act: its observation set, action kind and base threshold."""
-    return World(
+    """A world in which `policy` can act: its observation set, action kind and base threshold.
+
+    Raises `ConfigError` when a learned policy's inputs, actions or decision interval are others
+    than this world's.
+    """
+    world = World(
         n_campaigns,
         scenario,
         observation=policy.observation,
         action=policy.action,
         base_theta=policy.base_theta,
     )
+    if isinstance(policy, LearnedPolicy):
+        spec, interval_s = policy.spec, scenario.episode.decision_interval_s
+        for what, its, here in (
+            ("observation fields", spec.features, features_of(world.fields)),
+            ("number of actions", spec.n_actions, getattr(world.action_space, "n", None)),
+            ("decision interval [s]", spec.decision_interval_s, interval_s),
+        ):
+            if its != here:
+                shown = "" if isinstance(its, tuple) else f" ({its} there, {here} here)"
+                raise ConfigError(
+                    f"{policy.name}, trained on {spec.scenario!r}, does not fit the scenario "
+                    f"{scenario.name!r}: the {what} differ{shown}"
+                )
+    return world
 
 
 def play_days(
@@ -212,6 +231,9 @@ class Verdict:
     days: tuple[PolicyDays, ...]
     summaries: tuple[PolicySummary, ...]
     differences: tuple[Difference, ...]
+    at_equal_rate: tuple[Interval | None, ...]
+    """Utilisation of the judged policy minus each other, moved to one silent rate; None without
+    a tuned knob."""
 
     def summary(self, name: str) -> PolicySummary:
         """The row of one policy."""
@@ -251,9 +273,12 @@ def judge(
         raise ConfigError(
             f"target_rate = {target_rate} must lie between 0 and 1 (the cap is {cap})"
         )
-    tuned = [
-        tune(policy, scenario, target_rate, tune_seeds(n_tune_days), report=report)
-        for policy in policies
+    tuning_days = tune_seeds(n_tune_days)
+    tuned = [tune(policies[0], scenario, target_rate, tuning_days, report=report)]
+    if not tuned[0].reached and 0.0 < tuned[0].tuning_rate < 1.0:
+        target_rate = tuned[0].tuning_rate  # a policy is compared at its own rate
+    tuned += [
+        tune(policy, scenario, target_rate, tuning_days, report=report) for policy in policies[1:]
     ]
     seeds = test_seeds(n_test_days)
     days = [play_days(item.policy, scenario, seeds, report=report) for item in tuned]
@@ -265,7 +290,22 @@ def judge(
         days=tuple(days),
         summaries=tuple(summarise(item, cap) for item in days),
         differences=tuple(compare(days[0], item) for item in days[1:]),
+        at_equal_rate=tuple(
+            equal_rate_difference(days[0], item, slope)
+            if other.reached and (slope := _slope(other, target_rate)) is not None
+            else None
+            for other, item in zip(tuned[1:], days[1:], strict=True)
+        ),
     )
+
+
+def _slope(tuned: Tuned, rate: float) -> float | None:
+    """Utilisation for each unit of the silent rate, by least squares over the knobs near `rate`."""
+    near = [(r, u) for _, r, u in tuned.sweep if 0.5 * rate <= r <= 2.0 * rate]
+    rates, utilisations = np.array(near or [(0.0, 0.0)]).T
+    if len(near) < 2 or np.ptp(rates) < 0.02 * rate:
+        return None
+    return float(np.polyfit(rates, utilisations, 1)[0])
 
 
 __all__ = [
@@ -275,7 +315,6 @@ __all__ = [
     "judge",
     "make_world",
     "play_days",
-    "ratio_interval",
     "rules",
     "select_seeds",
     "silent_rate",

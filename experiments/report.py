@@ -28,6 +28,8 @@ COLUMNS = (
 def _plus_minus(interval: Interval, scale: float = 100.0, digits: int = 2, sign: str = "") -> str:
     """`value ± half width`; `value (lo to hi)` where the interval is not symmetric."""
     value, lo, hi = (scale * x for x in (interval.value, interval.lo, interval.hi))
+    if value == 0.0 and lo == 0.0:
+        return f"0 (< {hi:.2g})"  # a count of zero has a bound, not a width
     up, down = f"{hi - value:.{digits}f}", f"{value - lo:.{digits}f}"
     if up == down:
         return f"{value:{sign}.{digits}f} ± {up}"
@@ -95,30 +97,38 @@ def _markdown_table(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
+def _compared(gap: Interval) -> str:
+    if gap.lo > 0:
+        return "more than"
+    return "less than" if gap.hi < 0 else "no significant difference to"
+
+
 def sentences(verdict: Verdict) -> list[str]:
     """The verdict in plain sentences."""
     judged = verdict.summaries[0]
     cap = 100 * verdict.cap
     upper = 100 * judged.silent_rate_upper
     met = "meets" if judged.meets_cap else "DOES NOT MEET"
+    if not verdict.days[0].days["answered"].any():
+        return [f"{judged.name}: nobody answered on the test days, so there is nothing to judge."]
     lines = [
         f"{judged.name} {met} the cap of {cap:g} %: silent rate "
         f"{judged.silent_rate.text(digits=2)}, upper 95 % limit {upper:.2f} %; "
         f"{judged.p_day_breaks_cap.text(digits=0)} of the days alone are above the cap."
     ]
-    for item, row in zip(verdict.tuned[1:], verdict.summaries[1:], strict=True):
+    first = verdict.tuned[0]
+    others = zip(verdict.tuned[1:], verdict.summaries[1:], verdict.at_equal_rate, strict=True)
+    for item, row, equal in others:
         gap = verdict.difference(row.name).utilisation
-        if gap.lo > 0:
-            word = "more than"
-        elif gap.hi < 0:
-            word = "less than"
-        else:
-            word = "no significant difference to"
-        rate = "at its own" if not item.reached else "tuned to the same"
-        lines.append(
-            f"Utilisation {_points(gap)} points: {word} {row.name} {rate} silent rate "
-            f"({100 * row.silent_rate.value:.2f} % on these days)."
+        same = item.reached and abs(item.tuning_rate - first.tuning_rate) < 0.05 * verdict.cap
+        rate = "tuned to the same" if same else "at its own"
+        line = (
+            f"Utilisation {_points(gap)} points: {_compared(gap)} {row.name} {rate} silent rate "
+            f"({100 * row.silent_rate.value:.2f} % on these days)"
         )
+        if equal is not None:
+            line += f"; moved to exactly the same rate: {_points(equal)}"
+        lines.append(line + ".")
     return lines
 
 
@@ -154,6 +164,16 @@ def figures(verdict: Verdict) -> list[dict[str, Any]]:
     return [
         *(figure for row in verdict.summaries for figure in row.figures()),
         *(figure for row in verdict.differences for figure in row.figures()),
+        *(
+            {
+                "name": f"{row.a} minus {row.b}/utilisation at equal silent rate",
+                "unit": "1",
+                "note": "paired by day, moved along the other's knob",
+                **equal.to_dict(),
+            }
+            for row, equal in zip(verdict.differences, verdict.at_equal_rate, strict=True)
+            if equal is not None
+        ),
     ]
 
 

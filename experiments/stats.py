@@ -381,6 +381,33 @@ def ratio_difference(
     return Interval(r_a - r_b, r_a - r_b - half, r_a - r_b + half, n)
 
 
+def equal_rate_difference(
+    a: PolicyDays, b: PolicyDays, slope: float, confidence: float = CONFIDENCE
+) -> Interval:
+    """Utilisation of `a` minus `b`, with `b` moved along its slope to the silent rate of `a`.
+
+    Knobs are tuned on other days, so on the judged days the rates differ by chance. With
+    utilisation growing by `slope` for each unit of the silent rate along b's knob, the difference
+    at a's rate is mean(u_a - u_b) - slope (R_a - R_b). Its interval is Student's over the daily
+    values u_a - u_b - slope (e_a - e_b), e being each day's influence on the pooled rate (delta
+    method as in `ratio_difference`). The slope itself is taken as known.
+
+    Args:
+        a: The first policy's days.
+        b: The second policy's days, same seeds.
+        slope: Utilisation (fraction) for each unit of the silent rate (fraction), along b's knob.
+        confidence: Two-sided confidence.
+    """
+    if not np.array_equal(a.seeds, b.seeds):
+        raise ConfigError(f"{a.name!r} and {b.name!r} were not judged on the same days")
+    values = a.utilisation - b.utilisation
+    for days, sign in ((a, 1.0), (b, -1.0)):
+        y, x = days.days["silent"], days.days["answered"]
+        rate = float(y.sum() / x.sum())
+        values = values - sign * slope * (rate + _residuals(y, x, rate))
+    return mean_interval(values, confidence)
+
+
 def _counts(k: int, n: int) -> None:
     if n < 1 or not 0 <= k <= n:
         raise ConfigError(f"a share needs 0 <= k <= n and n >= 1, got k={k}, n={n}")

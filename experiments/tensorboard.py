@@ -42,13 +42,11 @@ class Tag(StrEnum):
     LOSS = "train/loss"
     POLICY_LOSS = "train/policy_gradient_loss"
     VALUE_LOSS = "train/value_loss"
-    COST_VALUE_LOSS = "train/cost_value_loss"
     ENTROPY_LOSS = "train/entropy_loss"
     APPROX_KL = "train/approx_kl"
     CLIP_FRACTION = "train/clip_fraction"
     CLIP_RANGE = "train/clip_range"
     EXPLAINED_VARIANCE = "train/explained_variance"
-    COST_EXPLAINED_VARIANCE = "train/cost_explained_variance"
     N_UPDATES = "train/n_updates"
 
     FPS = "time/fps"
@@ -58,11 +56,14 @@ class Tag(StrEnum):
 
     UTILISATION = "pacing/utilisation"
     CONVERSATIONS = "pacing/conversations_per_agent_h"
-    DIALS_PER_CONVERSATION = "pacing/dials_per_conversation"
+    DIALS = "pacing/dials_per_agent_h"
+    REWARD = "pacing/reward"
 
     SILENT_RATE = "safety/silent_rate"
     SILENT_RATE_LOWER = "safety/silent_rate_lower"
     SILENT_RATE_UPPER = "safety/silent_rate_upper"
+    SILENT_RATE_EMA = "safety/silent_rate_ema"
+    TARGET = "safety/target"
     CAP = "safety/cap"
     MULTIPLIER = "safety/multiplier"
 

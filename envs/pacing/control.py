@@ -19,7 +19,6 @@ from quietdial.envs.pacing.state import (
     BASE,
     BREAK,
     COUNT,
-    DIALED,
     FREE,
     IDLE,
     IN_FLIGHT,
@@ -41,6 +40,8 @@ from quietdial.envs.pacing.state import (
 
 DIALS, RESIDUAL, PROGRESSIVE, RATIO, THETA = 0, 1, 2, 3, 4
 RESIDUAL_LOW, RESIDUAL_HIGH = -2, 3
+ROUNDING_SHIFT = 15
+"""The fixed ratio is rounded anew every 2^15 ms, about as long as a call rings."""
 THETAS = (0.0, 0.004, 0.008, 0.012, 0.016, 0.02, 0.026, 0.034, 0.045, 0.06, 0.085, 0.13, 0.2)
 """Levels of the `threshold` action (science E)."""
 
@@ -187,8 +188,9 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
     elif kind == PROGRESSIVE:
         wanted = s.head[b, COUNT + IDLE] - s.head[b, WAITING] - s.head[b, IN_FLIGHT]
     elif kind == RATIO:
-        # random rounding, new only after the next dial, so that the mean target is exact in time
-        u = chance.draw(np.uint64(s.head[b, KEY]), chance.ROUNDING, s.head[b, DIALED])
+        # random rounding, new in every block of time, so that the target is exact on average
+        block = s.head[b, NOW] >> ROUNDING_SHIFT
+        u = chance.draw(np.uint64(s.head[b, KEY]), chance.ROUNDING, block)
         exact = s.est[b, SET_VALUE] * s.head[b, COUNT + IDLE]
         wanted = np.int64(np.floor(exact + chance.unit(u))) - s.head[b, IN_FLIGHT]
     else:

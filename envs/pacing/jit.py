@@ -35,14 +35,14 @@ def _cache_folder() -> str:
     """A writable folder for this version of the kernel: the user's choice, in place, or at home."""
     name = f"quietdial-{_fingerprint()}"
     chosen = os.environ.get("NUMBA_CACHE_DIR")
-    roots = [Path(chosen)] if chosen else []
-    roots += [Path(__file__).parent / "__pycache__", Path.home() / ".cache" / "quietdial"]
+    roots = [chosen] if chosen else []
+    roots += [str(Path(__file__).parent / "__pycache__"), "~/.cache/quietdial"]
     for root in roots:
         try:
-            folder = root / name
+            folder = Path(root).expanduser() / name
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
-        except OSError:
+        except (OSError, RuntimeError):  # not writable, or nobody's home
             continue
         return str(folder)
     return tempfile.mkdtemp(prefix="quietdial-")

@@ -45,7 +45,6 @@ from quietdial.envs.pacing.state import (
     DIALED,
     DONE,
     DRIFT_MS,
-    DRIFT_STEPS,
     DRIFT_X,
     END,
     END_MS,
@@ -372,7 +371,6 @@ def _set_answer_rate(b, s, p, t):  # type: ignore[no-untyped-def]
 @compiled()
 def _drift_event(b, s, p, t):  # type: ignore[no-untyped-def]
     step = t // p.n[DRIFT_MS]
-    s.head[b, DRIFT_STEPS] = step
     noise = chance.normal(p.curves, chance.draw(_key(b, s), chance.DRIFT_NOISE, step))
     s.est[b, DRIFT_X] = p.x[OU_KEEP] * s.est[b, DRIFT_X] + p.x[OU_NOISE] * noise
     _set_answer_rate(b, s, p, t)
@@ -453,7 +451,8 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
     head[b, LAST_ANSWERED] = answered
     head[b, LAST_FINISHED] = finished
     out[b, 0] = -idle / available if available > 0 else 0.0
-    out[b, 1] = -p.x[SILENT_PENALTY] * new_silent / p.n[N_AGENTS]
+    agent_s = p.n[N_AGENTS] * (p.n[STEP_MS] / 1000.0)
+    out[b, 1] = -p.x[SILENT_PENALTY] * new_silent / agent_s
     out[b, 2] = new_silent
     out[b, 3] = new_answered
     if head[b, NOW] >= head[b, END]:

@@ -124,7 +124,11 @@ ACTIONS: dict[ActionName, Action] = {
 
 REWARD_TERMS = (
     Entry("idle", "1", "-(idle agent-seconds / available agent-seconds) of the step"),
-    Entry("silent", "1", "-silent_penalty [agent-s per call] x silent calls / agents"),
+    Entry(
+        "silent",
+        "1",
+        "-silent_penalty [agent-s per call] x silent calls / (agents x decision interval [s])",
+    ),
 )
 INFO = (
     Entry("cost", "calls", "silent calls of the step"),

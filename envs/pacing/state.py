@@ -62,16 +62,15 @@ OUTCOME_CODES = {"machine": MACHINE, "busy": BUSY, "no_answer": NO_ANSWER, "inva
     BASE,  # base dials of a residual action, as observed
     TALK_FACTOR,  # the day's talk-time factor in units of 2^-20 (hidden)
     P_ANSWER,  # probability of an answer now, in units of 2^-32 (hidden)
-    DRIFT_STEPS,  # number of drift updates done
     LAST_IDLE_MS,  # totals at the last decision, for the reward of a step
     LAST_AVAILABLE_MS,
     LAST_SILENT,
     LAST_ANSWERED,
     LAST_FINISHED,
-) = range(36)
-COUNT = 36  # COUNT + s: agents in state s
-ACC = 40  # ACC + s: agent time in state s is ACC + COUNT * NOW [ms]
-N_HEAD = 44
+) = range(35)
+COUNT = 35  # COUNT + s: agents in state s
+ACC = 39  # ACC + s: agent time in state s is ACC + COUNT * NOW [ms]
+N_HEAD = 43
 
 # --- columns of State.agent and State.call --------------------------------------------------------
 AGENT_STATE, AGENT_SINCE, AGENT_NUMBER = 0, 1, 2
@@ -110,12 +109,11 @@ N_EST = SIGHT + 3 * GRID
     HORIZON_MS,  # longest training episode, 0: the whole day
     RANDOM_START,
     KNOWN_RATE,
-    N_ENDINGS,
-) = range(20)
-ENDING_P = 20  # four cumulated shares of the unanswered endings, units of 2^-32
-ENDING_CODE = 24  # their outcome codes
-P_FIXED = 28  # constant answer probability, units of 2^-32
-N_PARAMS = 29
+) = range(19)
+ENDING_P = 19  # four cumulated shares of the unanswered endings, units of 2^-32
+ENDING_CODE = 23  # their outcome codes
+P_FIXED = 27  # constant answer probability, units of 2^-32
+N_PARAMS = 28
 
 # --- rows of Params.tables ------------------------------------------------------------------------
 LAW_TALK, LAW_WRAP, LAW_BREAK, LAW_ANSWER, LAW_PATIENCE, LAW_ENDING = 0, 1, 2, 3, 4, 5
@@ -232,7 +230,6 @@ def make_params(
     n[HORIZON_MS] = 0 if horizon_s is None else round(horizon_s * 1000) // step_ms * step_ms
     n[RANDOM_START] = random_start
     n[KNOWN_RATE] = scenario.belief.answer_rate is not None
-    n[N_ENDINGS] = len(calls.unanswered)
 
     x = np.zeros(N_X)
     x[CAP] = scenario.rule.cap

@@ -2,7 +2,7 @@
 
 Nothing here is compiled. Every sum runs in the order of the compiled code, every table is the same
 array and is read the same way, so the two agree bit for bit. A deployment that has the counters of
-a real dialer can rebuild a policy's input from this file alone.
+a real dialer can follow this file; it still takes its tables and names from its compiled siblings.
 """
 
 from __future__ import annotations

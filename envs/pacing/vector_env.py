@@ -115,6 +115,10 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         if options:
             raise ConfigError(f"reset options {sorted(options)} are not known; use reset_mask")
         which = np.ones(self.num_envs, np.bool_) if mask is None else self._checked_mask(mask)
+        if not self._begun and not which.all():
+            raise ResetNeeded("reset every row once before resetting some of them")
+        if not isinstance(seed, int | np.integer | list | tuple | np.ndarray | None):
+            raise ConfigError(f"seed = {seed!r} must be a whole number, a list of them, or None")
         base = seed if isinstance(seed, int | np.integer) else None
         super().reset(seed=None if base is None else int(base))
         if seed is None and not self._seeded:

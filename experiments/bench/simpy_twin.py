@@ -37,13 +37,14 @@ def progressive(floor: SimpyFloor) -> int:
 
 
 def fixed_ratio(ratio: float) -> Rule:
-    """Keep `ratio` x idle agents calls in flight, rounded at random anew after every dial."""
-    drawn_at, share = -1, 0.0
+    """Keep `ratio` x idle agents calls in flight, rounded at random anew every 32.768 s."""
+    block, share = -1, 0.0
 
     def rule(floor: SimpyFloor) -> int:
-        nonlocal drawn_at, share
-        if drawn_at != floor.counts["dialed"]:
-            drawn_at, share = floor.counts["dialed"], floor.uniform()
+        nonlocal block, share
+        now = int(floor.env.now / 32.768)
+        if block != now:
+            block, share = now, floor.uniform()
         return math.floor(ratio * floor.n_idle + share) - floor.n_in_flight
 
     return rule

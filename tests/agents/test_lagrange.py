@@ -45,9 +45,9 @@ def test_update__nothing_answered_changes_nothing() -> None:
     assert m.rate is None
 
 
-@pytest.mark.parametrize(("silent", "answered"), [(2, 1), (-1, 5), (math.nan, 5), (1, math.inf)])
+@pytest.mark.parametrize(("silent", "answered"), [(-1, 5), (1, -5), (math.nan, 5), (1, math.inf)])
 def test_update__refuses_what_is_no_share(silent: float, answered: float) -> None:
-    with pytest.raises(ConfigError, match="not a share"):
+    with pytest.raises(ConfigError, match="finite counts"):
         PiMultiplier(target=0.03).update(silent, answered)
 
 
@@ -87,3 +87,10 @@ def test_load_state_dict__refuses_damage(key: str, value: object) -> None:
     state: dict[str, object] = {**PiMultiplier(0.03).state_dict(), key: value}
     with pytest.raises(ConfigError, match=f"multiplier state: {key}"):
         PiMultiplier(0.03).load_state_dict(state)
+
+
+def test_update__counts_a_rate_above_one_as_one() -> None:
+    """Callees answered in one window may go silent in the next: 4 silent of 3 answered is legal."""
+    m = PiMultiplier(target=0.03)
+    m.update(silent=4, answered=3)
+    assert m.rate == 1.0

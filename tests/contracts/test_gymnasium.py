@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from quietdial.envs import ConfigError, PacingEnv, PacingVectorEnv, load_scenario
+from quietdial.envs import ConfigError, PacingEnv, PacingVectorEnv, Scenario, load_scenario
 from quietdial.envs.pacing.spec import ACTIONS, OBSERVATIONS
 
 ENV_ID = "quietdial.envs:quietdial/Pacing-v1"
@@ -421,3 +421,27 @@ def test_bad_reset__gives_one_clear_line():
         env.reset(seed=[1, 2, 3])
     with pytest.raises(ConfigError, match=r"seed = \[-1, 2\] must hold whole numbers >= 0"):
         env.reset(seed=[-1, 2])
+
+
+@pytest.mark.parametrize("interval_s", [0.25, 1.0, 5.0])
+def test_reward__prices_a_silent_call_in_agent_seconds_at_any_interval(interval_s):
+    """Reward x interval is agent-seconds per agent: a silent call always costs 150 / agents."""
+    data = load_scenario("study-stat-5").model_dump()
+    data["episode"] |= {"decision_interval_s": interval_s, "duration_s": 1200.0}
+    envs = PacingVectorEnv(8, Scenario.model_validate(data), action="dials")
+    envs.reset(seed=1)
+    silent = price = 0.0
+    for _ in range(int(600 / interval_s)):
+        _, _, _, _, info = envs.step(np.full(8, 2))
+        silent += info["cost"].sum()
+        price -= info["reward_terms"]["silent"].sum() * interval_s
+    assert silent > 0
+    assert price == pytest.approx(150.0 * silent / 5)
+
+
+def test_reset__wants_every_row_before_some_and_a_seed_that_is_one():
+    envs = PacingVectorEnv(3, "study-stat-5")
+    with pytest.raises(ResetNeeded, match="every row"):
+        envs.reset(options={"reset_mask": np.array([True, False, False])})
+    with pytest.raises(ConfigError, match=r"seed = 1\.5"):
+        envs.reset(seed=1.5)

@@ -94,7 +94,12 @@ EXPECTED: dict[str, tuple[dict[str, object], Calls, Belief]] = {
         ESTIMATED.model_copy(update={"talk": TALK, "wrap": WRAP, "time_to_answer": RING}),
     ),
 }
-DAY = Episode(duration_s=28_800, close_s=35, decision_interval_s=1, start="10:00")
+CLOSE_S = {"markov": 35, "study-shift": 100}  # markov: too short for its longest calls, on purpose
+
+
+def day_of(name: str) -> Episode:
+    close_s = next((s for family, s in CLOSE_S.items() if name.startswith(family)), 70)
+    return Episode(duration_s=28_800, close_s=close_s, decision_interval_s=1, start="10:00")
 
 
 def without(scenario: Scenario, *fields: str) -> dict[str, object]:
@@ -114,7 +119,7 @@ def test_preset__loads_under_its_own_name_and_says_what_is_assumed(name: str, tm
     assert scenario.description
     assert scenario.rule.cap == 0.03
     assert scenario.rule.source
-    assert scenario.episode == DAY
+    assert scenario.episode == day_of(name)
     assert scenario.assumptions
     known = scenario.model_dump()
     for field in scenario.assumptions:  # every assumption names a field of the scenario

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from quietdial.agents.policy import Layer, LearnedPolicy, PolicySpec
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
-from quietdial.envs import ConfigError, load_scenario
+from quietdial.envs import ConfigError, Scenario, load_scenario
+from quietdial.envs.pacing.spec import observation_fields
 from quietdial.experiments import evaluate
 
 
@@ -79,3 +81,54 @@ def test_judge__compares_every_policy_with_the_first_on_the_same_days(short):
 def test_judge__refuses_a_rate_that_is_none(short):
     with pytest.raises(ConfigError, match="target_rate"):
         evaluate.judge([Marginal(0.02)], short, target_rate=0.0)
+
+
+def test_judge__moves_the_others_to_the_judged_rate(short):
+    verdict = evaluate.judge(
+        [Marginal(0.02), FixedRatio(2.0), Progressive()],
+        short,
+        target_rate=0.05,
+        n_tune_days=8,
+        n_test_days=8,
+    )
+    equal, progressive = verdict.at_equal_rate
+    assert equal is not None
+    assert progressive is None
+    rates = [row.silent_rate.value for row in verdict.summaries]
+    moved = equal.value - verdict.differences[0].utilisation.value
+    assert np.sign(moved) == np.sign(rates[1] - rates[0])
+
+
+def test_ratio__holds_its_target_on_average_and_never_stalls():
+    """One agent who is always idle, ratio .5: half of the 33-s blocks want one line."""
+    scenario = load_scenario("study-stat-5").model_dump()
+    scenario["floor"]["n_agents"] = 1
+    scenario["calls"]["answer_rate"] = {"kind": "constant", "p": 0.0}
+    scenario = Scenario.model_validate(scenario)
+    world = evaluate.make_world(FixedRatio(0.5), scenario, 64)
+    everywhere = np.ones(64, np.bool_)
+    world.begin(everywhere, list(range(64)))
+    for _ in range(7200):
+        world.step(np.full((64, 1), 0.5, np.float32), everywhere)
+    dialed = world.totals()["dialed"]
+    assert dialed.min() > 60  # every campaign dials all the time; 7200 s / 33 s / 2 = 109 blocks
+    assert dialed.max() < 1000
+
+
+def test_make_world__refuses_a_policy_of_another_world(short):
+    scenario = load_scenario("markov-5")
+    spec = PolicySpec.of(
+        scenario,
+        observation="markov",
+        action="dials",
+        fields=observation_fields("markov"),
+        n_actions=scenario.max_dials + 1,
+    )
+    layer = Layer(np.zeros((2, spec.n_actions)), np.zeros(spec.n_actions))
+    policy = LearnedPolicy(layers=(layer,), spec=spec)
+    evaluate.make_world(policy, scenario, 1)
+    with pytest.raises(ConfigError, match="number of actions differ"):
+        evaluate.make_world(policy, load_scenario("markov-20"), 1)
+    episode = scenario.episode.model_copy(update={"decision_interval_s": 2.0})
+    with pytest.raises(ConfigError, match="decision interval"):
+        evaluate.make_world(policy, scenario.model_copy(update={"episode": episode}), 1)

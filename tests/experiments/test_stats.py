@@ -15,6 +15,7 @@ from quietdial.experiments.stats import (
     PolicyDays,
     clopper_pearson,
     compare,
+    equal_rate_difference,
     mean_interval,
     paired_difference,
     ratio_difference,
@@ -274,3 +275,23 @@ def test_estimators__refuse_what_has_no_interval() -> None:
 def test_interval__prints_for_a_table() -> None:
     assert Interval(0.946, 0.944, 0.9481, 64).text() == "94.6 % (94.4 to 94.8)"
     assert Interval(12.34, 12.0, 12.68, 64).text(scale=1, unit="") == "12.3 (12.0 to 12.7)"
+
+
+def test_equal_rate_difference__moves_the_other_policy_along_its_slope() -> None:
+    """Worked by hand: u differs by .05 on every day, the pooled rates by .01, slope 2.
+
+    At the first one's rate the second would be at u_b + 2 x .01, so the difference is .03; with
+    all days alike the interval has no width.
+    """
+
+    def days(name: str, silent: float, talk: float) -> PolicyDays:
+        ones = np.ones(4)
+        totals = {"dialed": 400, "answered": 100, "connected": 90, "silent": silent}
+        totals |= {"talk_s": talk, "wrap_s": 0, "available_s": 100}
+        return PolicyDays(name, None, None, np.arange(4), {k: v * ones for k, v in totals.items()})
+
+    gap = equal_rate_difference(days("a", 3, 95), days("b", 2, 90), slope=2.0)
+    assert gap.value == pytest.approx(0.03)
+    assert gap.half_width == pytest.approx(0.0, abs=1e-12)
+    same = equal_rate_difference(days("a", 3, 95), days("b", 3, 90), slope=2.0)
+    assert same.value == pytest.approx(0.05)
