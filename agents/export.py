@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import warnings
@@ -52,6 +53,9 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     missing = error.name or "onnx"
     raise MissingExtraError(missing, "export", "exporting a policy") from error
+
+_FILES: Final = ("policy.onnx", "policy.json")
+_LEFT_OVER: Final = re.compile(r"\.export-[0-9a-f]{12}(\.old)?\.tmp")
 
 VECTORS: Final = 10_000
 """Vectors that must give the same dials everywhere."""
@@ -156,16 +160,20 @@ def export_policy(
         std: float64 (F,) of an observation normaliser; None: ones.
 
     Returns:
-        The folder.
+        The folder as it was given.
 
     Raises:
         ExportError: the exported files do not give the same dials, or cannot be written.
     """
-    target = Path(out_dir)
+    target = Path(os.path.abspath(out_dir))  # the current folder has a name too
     if target.exists() and not target.is_dir():
         raise ExportError(f"{target}: is not a folder; give a folder for the export")
     if target.is_dir():
-        foreign = sorted({e.name for e in target.iterdir()} - {"policy.onnx", "policy.json"})
+        foreign = sorted(
+            entry.name
+            for entry in target.iterdir()
+            if entry.name not in _FILES and not _LEFT_OVER.fullmatch(entry.name)
+        )
         if foreign:
             raise ExportError(
                 f"{target}: holds other files ({foreign[0]}); give a folder of its own"
@@ -179,22 +187,21 @@ def export_policy(
         text = json.dumps(contract.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
     except ValidationError as error:
         raise ExportError(describe_validation_error(error, "contract")) from None
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".export-{secrets.token_hex(6)}.tmp")
+    if target.exists():  # inside it: the folder above may be another file system, or not ours
+        temporary = target / temporary.name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.mkdir()
-            for name, data in (("policy.onnx", model), ("policy.json", (text + "\n").encode())):
+            for name, data in zip(_FILES, (model, (text + "\n").encode()), strict=True):
                 with (temporary / name).open("xb") as stream:
                     stream.write(data)
                     stream.flush()
                     os.fsync(stream.fileno())
             _check_parity(policy, actor, temporary, seed, vectors)
-            if target.exists():
-                old = target.with_name(f".{target.name}.{secrets.token_hex(6)}.old")
-                target.rename(old)
-                temporary.rename(target)
-                shutil.rmtree(old, ignore_errors=True)
+            if temporary.parent == target:
+                _replace_files(temporary, target)
             else:
                 temporary.rename(target)
         except BaseException:
@@ -203,7 +210,33 @@ def export_policy(
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ExportError(f"{target}: cannot be written: {reason}") from error
-    return target
+    return Path(out_dir)
+
+
+def _replace_files(new: Path, target: Path) -> None:
+    """Put the files of the folder `new` into `target`; all of them, or the old ones stay.
+
+    `target` itself stays the same folder, since a shell or a service may be standing in it.
+    """
+    old = new.with_suffix(".old.tmp")
+    old.mkdir()
+    try:
+        for name in _FILES:
+            if (target / name).exists():
+                (target / name).rename(old / name)
+        for name in _FILES:
+            (new / name).rename(target / name)
+    except BaseException:
+        for name in _FILES:
+            if (old / name).exists():
+                (old / name).replace(target / name)
+            elif not (new / name).exists():
+                (target / name).unlink(missing_ok=True)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+    for stale in target.glob(".export-*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def onnx_bytes(actor: DeployedActor, policy: LearnedPolicy) -> bytes:

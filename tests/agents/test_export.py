@@ -188,6 +188,29 @@ def test_export__replaces_an_earlier_export_only(make_policy: Make, tmp_path: Pa
         export_policy(make_policy(), tmp_path / "y", vectors=3)
 
 
+def test_export__a_failed_replacement_keeps_the_old_files(
+    make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert export_policy(make_policy(), ".", vectors=200) == Path()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == tmp_path / "policy.json":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ExportError, match="cannot be written: No space left"):
+        export_policy(make_policy().with_knob(0.03), ".", vectors=200)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    (tmp_path / ".export-0123456789ab.tmp").mkdir()  # left by a killed export
+    export_policy(make_policy().with_knob(0.03), tmp_path, vectors=200)
+    assert {path.name for path in tmp_path.iterdir()} == set(before)
+
+
 def test_sample_vectors__has_the_promised_shares(make_policy: Make) -> None:
     policy = make_policy()
     obs, _, valid = sample_vectors(policy, 0, 10_000)
