@@ -61,7 +61,7 @@ def write_calibration(
     scenario_path, report_path = folder / f"{name}.yaml", folder / "calibration.json"
     write_yaml(scenario_path, scenario.model_dump(mode="json", exclude_none=True))
     report = {
-        "schema": "quietdial-calibration-1",
+        "schema": "quietdial-calibration/1",
         "scenario": name,
         "base": base_scenario.name,
         "law": fit.name,

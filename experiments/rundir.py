@@ -1,10 +1,10 @@
 """The folder of one run: what was asked for, what it ran on, and what came out.
 
 A run folder holds `config.yaml` (complete, all defaults written), `manifest.json` (versions,
-commit, seeds, command line, times, status) and what the run writes beside them (`train.jsonl`,
-TensorBoard's event file, `checkpoints/`, `evaluation.*`, `verdict.md`, `export/`). Whole files are
-replaced at once; rows of a `.jsonl` file are appended one by one and are on disk when the call
-returns, so an interrupted run loses nothing that was logged.
+commit, seeds, command line, times, status) and what the run writes beside them (`scenario.yaml`,
+`train.jsonl`, TensorBoard's event file, `checkpoints/`, `evaluation.*`, `verdict.md`, `export/`).
+Whole files are replaced at once; rows of a `.jsonl` file are appended one by one and are on disk
+when the call returns, so an interrupted run loses nothing that was logged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,9 @@ Status = Literal["running", "finished", "interrupted", "failed"]
 
 MANIFEST_SCHEMA = 1
 """Version of the layout of `manifest.json`."""
+
+RESULT_SCHEMA = "quietdial-result/1"
+"""Layout of every file of figures: name, command, commit, machine, seeds, figures."""
 
 PACKAGES = (
     "quietdial",
@@ -85,6 +89,34 @@ def make_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"cannot create {str(path)!r}: {_reason(error)}") from error
+    return path
+
+
+def writable_folder(path: Path) -> Path:
+    """The folder `path`, made if missing, in which a file can be made: asked before long work.
+
+    Raises:
+        RunFolderError: one line on why nothing can be written there.
+    """
+    make_folder(path)
+    probe = path / f".{secrets.token_hex(6)}.tmp"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise RunFolderError(f"cannot write into {str(path)!r}: {_reason(error)}") from error
+    return path
+
+
+def writable_file(path: Path) -> Path:
+    """The path of a file that can be written, its folder made if missing (see `writable_folder`).
+
+    Raises:
+        RunFolderError: one line on why it cannot be written.
+    """
+    if path.is_dir():
+        raise RunFolderError(f"cannot write {str(path)!r}: it is a folder; give a file")
+    writable_folder(path.parent)
     return path
 
 
@@ -179,6 +211,34 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def machine() -> dict[str, Any]:
+    """The processor, operating system and versions that figures were made with."""
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass  # not Linux: the name that Python knows must do
+    return {
+        "cpu": model,
+        "cpu_count": os.cpu_count() or 1,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": package_versions(),
+    }
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Where figures come from: the command, the commit (None outside a checkout), the machine."""
+    return {
+        "command": command,
+        "commit": git_state(Path(__file__).resolve().parents[1]),
+        "machine": machine(),
+    }
 
 
 def _now() -> str:
@@ -298,7 +358,7 @@ class RunFolder:
             ) from error
         raise RunFolderError(
             f"the run folder {str(path)!r} exists and is not empty; "
-            "give another name, resume the run, or remove the folder"
+            "give another name or remove the folder"
         )
 
     @classmethod

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from quietdial.experiments.rundir import git_state, package_versions
+from quietdial.experiments.rundir import RESULT_SCHEMA, provenance
 
-SCHEMA = 1
-
-__all__ = ["SCHEMA", "figure", "machine", "result_file"]
+__all__ = ["figure", "result_file"]
 
 
 def result_file(
@@ -26,12 +21,12 @@ def result_file(
         seeds: which seeds stand behind the figures.
         figures: rows made by `figure`.
     """
+    origin = provenance(command)
     return {
-        "schema": SCHEMA,
+        "schema": RESULT_SCHEMA,
         "name": name,
-        "command": command,
-        "commit": git_state(Path(__file__).resolve().parents[2]),
-        "machine": machine(),
+        **origin,
+        "machine": {**origin["machine"], "threads": 1},
         "seeds": seeds,
         "figures": [*figures],
     }
@@ -42,23 +37,3 @@ def figure(
 ) -> dict[str, Any]:
     """One published number: `value` in `unit` with its interval `lo` to `hi` from `n` samples."""
     return {"name": name, "value": value, "unit": unit, "lo": lo, "hi": hi, "n": n, "note": note}
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were made on."""
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux: the name that Python knows must do
-    return {
-        "cpu": model,
-        "cpu_count": os.cpu_count() or 1,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "packages": package_versions(),
-        "threads": 1,
-    }
