@@ -16,6 +16,9 @@ from quietdial.envs.pacing.viewer import frame
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import make_world
 
+REDRAWS_PER_S = 8
+"""Most pictures per second of wall time."""
+
 
 def play(
     policy: Policy,
@@ -52,7 +55,9 @@ def play(
     state: object | None = None
     begun = time.perf_counter()
     title = f"{policy.name}, day {seed}, Ctrl-C to stop"
-    with Live(console=console, refresh_per_second=8, transient=False) as live:
+    drawn = begun
+    with Live(console=console, refresh_per_second=REDRAWS_PER_S, transient=False) as live:
+        live.update(Text(f"{title}\n{frame(world, 0)}"))
         try:
             for step in range(max(n_steps, 1)):
                 actions, state = policy.act(world.observe(), state)
@@ -61,8 +66,10 @@ def play(
                     ahead = (step + 1) * interval_s / speed - (time.perf_counter() - begun)
                     if ahead > 0:
                         time.sleep(ahead)
-                if step % 8 == 0 or step == n_steps - 1:
+                now = time.perf_counter()
+                if now - drawn >= 1 / REDRAWS_PER_S or step == n_steps - 1:
                     live.update(Text(f"{title}\n{frame(world, 0)}"))
+                    drawn = now
         except KeyboardInterrupt:
             live.update(Text(f"{title}\n{frame(world, 0)}"))
     return {name: float(value[0]) for name, value in world.totals().items()}
