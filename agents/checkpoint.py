@@ -38,7 +38,14 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("safetensors", "train", "reading and writing checkpoints") from error
 
-__all__ = ["PolicyState", "latest_checkpoint", "load_policy", "load_state", "save_checkpoint"]
+__all__ = [
+    "PolicyState",
+    "is_checkpoint",
+    "latest_checkpoint",
+    "load_policy",
+    "load_state",
+    "save_checkpoint",
+]
 
 FORMAT: Final = "quietdial-checkpoint/1"
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -145,6 +152,11 @@ def save_checkpoint(
         reason = error.strerror or type(error).__name__
         raise RunFolderError(f"checkpoint {target} cannot be written: {reason}") from error
     return target
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder is one checkpoint (whole or damaged), so that nothing may be put into it."""
+    return any((path / name).exists() for name in (_WEIGHTS, _STATE))
 
 
 def latest_checkpoint(root: Path) -> Path:

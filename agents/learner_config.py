@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -43,7 +43,9 @@ class LearnerConfig(BaseModel):
     net: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         default=(64, 64), min_length=1, max_length=8, description="hidden widths, actor and critic"
     )
-    observation: str = Field(default="full", description="observation set")
+    observation: Literal["full", "counters", "markov"] = Field(
+        default="full", description="observation set"
+    )
     action: LearnedAction = Field(default="residual", description="action kind")
     base_theta: float = Field(
         default=0.02,

@@ -107,7 +107,8 @@ class EvaluateArgs:
     test_days: int = 64
     """days for the figures"""
     out: Path | None = None
-    """folder for the table, figures and days; none: <policy>/evaluation-<scenario>"""
+    """folder for the table, figures and days; none: evaluation-<scenario> in the run folder, or
+    beside the checkpoint"""
 
 
 def _evaluate(args: Args) -> int:
@@ -115,20 +116,28 @@ def _evaluate(args: Args) -> int:
     asked = _parse(EvaluateArgs, args, "evaluate")
     from quietdial.experiments import report
     from quietdial.experiments.config import JudgeConfig
-    from quietdial.experiments.rundir import make_folder
+    from quietdial.experiments.rundir import provenance, writable_folder
     from quietdial.experiments.train import (
         command_line,
+        default_output,
         judge_with_progress,
         load_run_policy,
+        outside_checkpoints,
+        policy_scenario,
         print_verdict,
     )
 
     policy = load_run_policy(asked.policy)
-    scenario = load_scenario(asked.scenario or policy.spec.scenario)
+    scenario = (
+        policy_scenario(asked.policy, policy)
+        if asked.scenario is None
+        else load_scenario(asked.scenario)
+    )
     settings = JudgeConfig(
         target_rate=asked.target_rate, tune_days=asked.tune_days, test_days=asked.test_days
     )
-    out = make_folder(asked.out or asked.policy / f"evaluation-{scenario.name}")
+    out = asked.out or default_output(asked.policy, f"evaluation-{scenario.name}")
+    writable_folder(outside_checkpoints(out))
     console = _console()
     verdict = judge_with_progress(
         policy,
@@ -138,7 +147,7 @@ def _evaluate(args: Args) -> int:
         n_tune_days=settings.tune_days,
         n_test_days=settings.test_days,
     )
-    report.write(verdict, out, {"command": command_line()}, command_line())
+    report.write(verdict, out, provenance(command_line()), command_line())
     print_verdict(verdict, console)
     console.print(f"Table, figures and days: {out}/")
     return EXIT_OK
@@ -170,11 +179,13 @@ def _calibrate(args: Args) -> int:
     """Fit a scenario to a table of calls."""
     from quietdial.envs.calibrate import fit_talk_law, read_calls
     from quietdial.experiments.calibrate_report import summary_lines, write_calibration
+    from quietdial.experiments.rundir import writable_folder
 
     asked = _parse(CalibrateArgs, args, "calibrate")
     base = load_scenario(asked.base)
     console = _console()
     calls = read_calls(asked.calls, asked.column)
+    writable_folder(asked.out)
     calibration = fit_talk_law(calls, source=asked.source, credits=asked.credit)
     files = write_calibration(calibration, asked.out, base, name=asked.name, law=asked.law)
     rows = calibration.rows()
@@ -202,17 +213,18 @@ class ExportArgs:
     policy: Annotated[Path, tyro.conf.Positional]
     """run folder or checkpoint folder"""
     out: Path | None = None
-    """folder for the two files; none: <policy>/export"""
+    """folder for the two files; none: export in the run folder, or beside the checkpoint"""
 
 
 def _export(args: Args) -> int:
     """Export a trained policy as one ONNX file and one JSON contract."""
     asked = _parse(ExportArgs, args, "export")
     from quietdial.agents.export import export_policy
-    from quietdial.experiments.train import load_run_policy
+    from quietdial.experiments.train import default_output, load_run_policy, outside_checkpoints
 
     policy = load_run_policy(asked.policy)
-    folder = export_policy(policy, asked.out or asked.policy / "export")
+    out = asked.out or default_output(asked.policy, "export")
+    folder = export_policy(policy, outside_checkpoints(out))
     _console().print(f"Exported: {folder}/policy.onnx, {folder}/policy.json")
     return EXIT_OK
 
@@ -223,8 +235,8 @@ class PlayArgs:
 
     policy: Annotated[str, tyro.conf.Positional] = "marginal"
     """progressive, fixed-ratio, marginal, or the folder of a run or checkpoint"""
-    scenario: str = "italy-50"
-    """preset name or YAML file"""
+    scenario: str | None = None
+    """preset name or YAML file; none: the one a policy was trained on, italy-50 for a rule"""
     knob: float | None = None
     """value of the policy's knob; none: its own"""
     seed: int = 0
@@ -243,12 +255,16 @@ def _play(args: Args) -> int:
 
     asked = _parse(PlayArgs, args, "play")
     known: dict[str, Policy] = {rule.name: rule for rule in rules()}
+    policy: Policy
+    scenario = None if asked.scenario is None else load_scenario(asked.scenario)
     if asked.policy in known:
         policy = known[asked.policy]
+        scenario = scenario or load_scenario("italy-50")
     elif Path(asked.policy).is_dir():
-        from quietdial.experiments.train import load_run_policy
+        from quietdial.experiments.train import load_run_policy, policy_scenario
 
-        policy = load_run_policy(asked.policy)
+        policy = learned = load_run_policy(asked.policy)
+        scenario = scenario or policy_scenario(asked.policy, learned)
     else:
         raise ConfigError(
             f"unknown policy {asked.policy!r}; use one of {', '.join(known)}, "
@@ -256,7 +272,6 @@ def _play(args: Args) -> int:
         )
     if asked.knob is not None:
         policy = policy.with_knob(asked.knob)
-    scenario = load_scenario(asked.scenario)
     play(policy, scenario, _console(), seed=asked.seed, speed=asked.speed, seconds=asked.seconds)
     return EXIT_OK
 
@@ -276,6 +291,10 @@ class BenchArgs:
 def _bench(args: Args) -> int:
     """Measure the environment's speed, or hold the rules against the feasibility study."""
     asked = _parse(BenchArgs, args, "bench")
+    if asked.output is not None:
+        from quietdial.experiments.rundir import writable_file
+
+        writable_file(asked.output)
     if asked.what == "study":
         from quietdial.experiments.bench import study
 
@@ -300,6 +319,8 @@ class TensorboardArgs:
 def _tensorboard(args: Args) -> int:
     """Open TensorBoard on the runs."""
     asked = _parse(TensorboardArgs, args, "tensorboard")
+    if not 1 <= asked.port <= 65_535:
+        raise ConfigError(f"port = {asked.port} must be between 1 and 65535")
     if not asked.runs.is_dir():
         raise ConfigError(f"{asked.runs} is not a folder; give the folder of the runs")
     beside = Path(sys.executable).parent / "tensorboard"

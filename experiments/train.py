@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -21,24 +21,35 @@ from rich.progress import (
 from stable_baselines3.common.logger import Logger
 
 from quietdial.agents.checkpoint import (
+    is_checkpoint,
     latest_checkpoint,
     load_policy,
     load_state,
     save_checkpoint,
 )
-from quietdial.agents.policy import LearnedPolicy, tensors_of
+from quietdial.agents.learner_config import SEED_STRIDE
+from quietdial.agents.policy import LearnedPolicy, scenario_sha256, tensors_of
 from quietdial.agents.ppo_lagrangian import (
     RolloutReport,
     TrainedPolicy,
+    make_training_env,
     train_ppo_lagrangian,
 )
-from quietdial.envs.errors import CheckpointError
+from quietdial.envs.errors import CheckpointError, ConfigError
+from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.state import BREAK, COUNT, IDLE, IN_FLIGHT, TALK, WRAP
-from quietdial.envs.scenario import Scenario, load_scenario
+from quietdial.envs.scenario import Scenario, load_scenario, preset_names
 from quietdial.experiments import plots, report
 from quietdial.experiments.config import RunConfig
-from quietdial.experiments.evaluate import Verdict, judge, make_world, rules, test_seeds
-from quietdial.experiments.rundir import RunFolder
+from quietdial.experiments.evaluate import (
+    Verdict,
+    judge,
+    make_world,
+    rules,
+    test_seeds,
+    tune_seeds,
+)
+from quietdial.experiments.rundir import RunFolder, provenance
 from quietdial.experiments.tensorboard import (
     EvalQuantity,
     KVWriterFormat,
@@ -49,6 +60,12 @@ from quietdial.experiments.tensorboard import (
 
 POLICY_FOLDER = "policy"
 """Checkpoint of the tuned policy in a run folder."""
+
+CHECKPOINTS_FOLDER = "checkpoints"
+"""Checkpoints of the training in a run folder."""
+
+SCENARIO_FILE = "scenario.yaml"
+"""The complete scenario of a run, in its folder."""
 
 
 def command_line() -> str:
@@ -66,12 +83,23 @@ def run_training(config: RunConfig, console: Console) -> tuple[RunFolder, Verdic
     Returns:
         The run folder and the verdict; no verdict if training was interrupted, in which case the
         folder holds a usable checkpoint.
+
+    Raises:
+        ConfigError: the settings do not fit the scenario; no folder is made.
+        RunFolderError: the run folder is in use or cannot be written.
     """
     scenario = load_scenario(config.scenario)
+    make_training_env(config.learner.model_copy(update={"n_envs": 1}), scenario).close()
     values = config.model_dump(mode="json")
-    seeds = {"train": config.learner.seed, "test": int(test_seeds(2)[0])}
+    seeds = {
+        "learner": config.learner.seed,
+        "train": config.learner.seed * SEED_STRIDE,
+        "tune": int(tune_seeds(2)[0]),
+        "test": int(test_seeds(2)[0]),
+    }
     folder = RunFolder.create(config.runs, config.name, values, seeds=seeds)
     with folder, RunWriter(folder.path) as writer:
+        write_yaml(folder.path / SCENARIO_FILE, scenario.model_dump(mode="json", exclude_none=True))
         console.print(
             f"Training on [bold]{scenario.name}[/]: {scenario.floor.n_agents} agents, cap "
             f"{100 * scenario.rule.cap:g} % silent ({scenario.rule.id}), "
@@ -105,13 +133,9 @@ def run_training(config: RunConfig, console: Console) -> tuple[RunFolder, Verdic
             raise TypeError("the judged policy comes first")
         _keep_policy(folder.path, best, trained)
         extra = {
+            **provenance(command_line()),
             "run": folder.path.name,
-            "commit": folder.manifest["run"]["git"],
-            "machine": {
-                key: folder.manifest["run"][key] for key in ("python", "platform", "cpu_count")
-            },
             "config_sha256": folder.manifest["config_sha256"],
-            "command": command_line(),
         }
         report.write(verdict, folder.path, extra, command_line())
         _show(verdict, best, scenario, writer, trained.steps)
@@ -186,7 +210,7 @@ def _train(
             scenario,
             logger=logger,
             on_rollout=on_rollout,
-            checkpoints=folder.path / "checkpoints",
+            checkpoints=folder.path / CHECKPOINTS_FOLDER,
         )
 
 
@@ -242,10 +266,67 @@ def load_run_policy(path: str | Path) -> LearnedPolicy:
     Raises `CheckpointError` with one line when there is none or it is damaged.
     """
     folder = Path(path)
-    for name in (POLICY_FOLDER, "checkpoints"):
+    for name in (POLICY_FOLDER, CHECKPOINTS_FOLDER):
         if (folder / name).is_dir():
             return load_policy(latest_checkpoint(folder / name))
     return load_policy(folder)
+
+
+def policy_scenario(path: str | Path, policy: LearnedPolicy) -> Scenario:
+    """The scenario that a policy was trained on.
+
+    Args:
+        path: the run folder, folder of checkpoints or checkpoint that `policy` was loaded from.
+        policy: the policy.
+
+    Returns:
+        The run's `scenario.yaml`; for a checkpoint outside a run, the preset of that name.
+
+    Raises:
+        ConfigError: neither is the scenario that the policy was trained on.
+    """
+    folder = Path(os.path.abspath(path))
+    if is_checkpoint(folder):
+        folder = folder.parent
+    if folder.name in (POLICY_FOLDER, CHECKPOINTS_FOLDER):
+        folder = folder.parent
+    file, name = folder / SCENARIO_FILE, policy.spec.scenario
+    if file.is_file():
+        scenario, what = load_scenario(file), f"the scenario in {file}"
+    elif name in preset_names():
+        scenario, what = load_scenario(name), f"the preset {name!r}"
+    else:
+        raise ConfigError(
+            f"{path}: trained on the scenario {name!r}, which is not here; give --scenario FILE"
+        )
+    if scenario_sha256(scenario) != policy.spec.scenario_sha256:
+        raise ConfigError(
+            f"{path}: trained on another scenario of that name than {what}; give --scenario FILE"
+        )
+    return scenario
+
+
+def default_output(path: str | Path, name: str) -> Path:
+    """Where results on a policy go: into its run folder, or beside its checkpoint, never into it.
+
+    Args:
+        path: the run folder, folder of checkpoints or checkpoint.
+        name: what the results are, for instance "export".
+    """
+    folder = Path(path)
+    if not is_checkpoint(folder):
+        return folder / name
+    folder = Path(os.path.abspath(folder))
+    return folder.with_name(f"{name}-{folder.name}")
+
+
+def outside_checkpoints(out: Path) -> Path:
+    """`out`, unless a checkpoint would be changed by writing there (ConfigError)."""
+    absolute = Path(os.path.abspath(out))
+    for folder in (absolute, *absolute.parents):
+        if is_checkpoint(folder):
+            raise ConfigError(f"{out} is in the checkpoint {folder}; give a folder outside of it")
+    return out
 
 
 def _export(policy: LearnedPolicy, folder: Path) -> Path:
@@ -307,13 +388,3 @@ def record_day(
         opens_s=3600.0 * hours + 60.0 * minutes,
     )
     return trace, plots.ActionMap.of(columns[:, 3], columns[:, 4], dialed)
-
-
-def run_summary(folder: RunFolder) -> dict[str, Any]:
-    """Name, status and verdict of a run, for scripts."""
-    manifest = folder.manifest
-    return {
-        "run": str(folder.path),
-        "status": manifest["status"],
-        "verdict": manifest.get("results", {}).get("verdict"),
-    }

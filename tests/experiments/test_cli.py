@@ -1,17 +1,30 @@
 """The command line as a user meets it: one whole small run, and every kind of bad input."""
 
+import dataclasses
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
-from quietdial.envs import load_scenario
+from quietdial.agents.checkpoint import latest_checkpoint, load_policy
+from quietdial.agents.policy import scenario_sha256
+from quietdial.envs import ConfigError, load_scenario, preset_names
+from quietdial.envs.loading import write_yaml
+from quietdial.experiments import play as play_module
 from quietdial.experiments.cli import VERBS, main
+from quietdial.experiments.evaluate import rules
+from quietdial.experiments.rundir import RESULT_SCHEMA
+from quietdial.experiments.train import policy_scenario
 
 TINY = [
     "--learner.total-steps=2048",
@@ -53,12 +66,27 @@ def error_line(capsys):
     return lines[0]
 
 
+def assert_result_file(result):
+    """The head that every file of figures has."""
+    assert result["schema"] == RESULT_SCHEMA
+    assert result["command"].startswith("quietdial ")
+    assert result["commit"] is None or len(result["commit"]["commit"]) == 40
+    assert result["machine"]["packages"]["numpy"] == np.__version__
+    assert result["machine"]["cpu_count"] >= 1
+
+
 def test_train__leaves_a_complete_run_folder(run):
     present = {path.name.split(".")[0] for path in run.iterdir()}
     assert {"config", "manifest", "train", "events", "checkpoints", "policy", "days"} <= present
     assert {"evaluation", "verdict", "export"} <= present
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["status"] == "finished"
+    assert manifest["seeds"] == {
+        "learner": 1,
+        "train": 4096,
+        "tune": 1_000_000_000,
+        "test": 3_000_000_000,
+    }
     assert (run / "evaluation.png").stat().st_size > 10_000
     assert {path.name for path in (run / "export").iterdir()} == {"policy.json", "policy.onnx"}
 
@@ -69,6 +97,7 @@ def test_train__evaluation_holds_every_policy_with_intervals(run):
     assert {"ppo-lagrangian", "marginal", "fixed-ratio", "progressive"} <= names
     for figure in result["figures"]:
         assert figure["lo"] <= figure["value"] <= figure["hi"], figure
+    assert_result_file(result)
     rows = (run / "days.csv").read_text().splitlines()
     assert len(rows) == 1 + 4 * 4  # policies x days
 
@@ -80,17 +109,129 @@ def test_train__refuses_a_folder_in_use(run, small_world, capsys):
     assert "exists and is not empty" in error_line(capsys)
 
 
-def test_evaluate__judges_a_run_again(run, small_world, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--learner.observation=none"], ["observation", "none", "full"]),
+        (["--learner.observation=everything"], ["observation", "everything", "full"]),
+        (["--learner.horizon-s=0.5"], ["horizon_s = 0.5", "decision interval"]),
+        (["--learner.action=theta"], ["action", "theta", "residual"]),
+    ],
+)
+def test_train__refuses_what_the_scenario_cannot_do_before_a_folder_is_made(
+    small_world, tmp_path, capsys, arguments, words
+):
+    runs = tmp_path / "runs"
+    settings = [a for a in TINY if a.split("=")[0] != arguments[0].split("=")[0]]
+    assert (
+        main(["train", f"--scenario={small_world}", f"--runs={runs}", *settings, *arguments]) == 2
+    )
+    line = error_line(capsys)
+    assert all(word in line for word in words), line
+    assert not runs.exists()
+
+
+def test_evaluate__judges_a_run_again_on_the_scenario_that_it_was_trained_on(
+    run, small_world, tmp_path, capsys
+):
+    assert load_scenario(run / "scenario.yaml") == load_scenario(small_world)
     out = tmp_path / "again"
-    arguments = [str(run), f"--scenario={small_world}", f"--out={out}"]
-    assert main(["evaluate", *arguments, "--tune-days=2", "--test-days=4"]) == 0
+    assert main(["evaluate", str(run), f"--out={out}", "--tune-days=2", "--test-days=4"]) == 0
     assert "Verdict" in capsys.readouterr().out
     assert (out / "verdict.md").exists()
+    result = json.loads((out / "evaluation.json").read_text())
+    assert result["scenario"] == "small"
+    assert_result_file(result)
 
 
-def test_export__writes_the_two_files(run, tmp_path):
-    assert main(["export", str(run), f"--out={tmp_path / 'out'}"]) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"policy.onnx", "policy.json"}
+def test_evaluate__of_a_checkpoint_leaves_it_whole(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    checkpoint = latest_checkpoint(copy / "checkpoints")
+    days = ["--tune-days=2", "--test-days=2"]
+    assert main(["evaluate", str(checkpoint), *days]) == 0
+    assert (checkpoint.parent / f"evaluation-small-{checkpoint.name}" / "verdict.md").exists()
+    assert main(["export", str(checkpoint)]) == 0
+    out = checkpoint.parent / f"export-{checkpoint.name}"
+    assert {p.name for p in out.iterdir()} == {"policy.onnx", "policy.json"}
+    load_policy(checkpoint)
+    assert latest_checkpoint(copy / "checkpoints") == checkpoint
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "export"])
+def test_results__are_never_put_into_a_checkpoint(run, capsys, verb):
+    checkpoint = latest_checkpoint(run / "policy")
+    for out in (checkpoint, checkpoint / "deep" / "er"):
+        assert main([verb, str(run), f"--out={out}"]) == 2
+        assert "is in the checkpoint" in error_line(capsys)
+    load_policy(checkpoint)
+
+
+def test_policy_scenario__of_a_bare_checkpoint_is_the_preset_only_if_it_is_the_same(
+    run, small_world, tmp_path, capsys
+):
+    policy = load_policy(run / "policy")
+    bare = shutil.copytree(latest_checkpoint(run / "policy"), tmp_path / "step-1")
+    with pytest.raises(ConfigError, match="'small', which is not here; give --scenario FILE"):
+        policy_scenario(bare, policy)
+    preset = load_scenario("study-real-5")
+
+    def renamed(sha256):
+        spec = policy.spec.model_copy(update={"scenario": preset.name, "scenario_sha256": sha256})
+        return dataclasses.replace(policy, spec=spec)
+
+    assert policy_scenario(bare, renamed(scenario_sha256(preset))) == preset
+    with pytest.raises(ConfigError, match="another scenario of that name than the preset"):
+        policy_scenario(bare, renamed(policy.spec.scenario_sha256))
+    copy = shutil.copytree(run, tmp_path / "run")
+    changed = yaml.safe_load((copy / "scenario.yaml").read_text())
+    changed["rule"]["cap"] = 0.05
+    (copy / "scenario.yaml").write_text(yaml.safe_dump(changed))
+    assert main(["evaluate", str(copy)]) == 2
+    assert "another scenario" in error_line(capsys)
+
+
+def test_scenario_file__reads_back_equal(tmp_path):
+    for name in preset_names():
+        scenario = load_scenario(name)
+        write_yaml(tmp_path / "s.yaml", scenario.model_dump(mode="json", exclude_none=True))
+        assert load_scenario(tmp_path / "s.yaml") == scenario
+
+
+def test_export__writes_the_two_files_even_into_the_current_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["export", str(run), "--out=."]) == 0
+        assert {p.name for p in tmp_path.iterdir()} == {"policy.onnx", "policy.json"}
+        assert os.path.samefile(".", tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "calibrate", "bench"])
+def test_unwritable_output__is_refused_before_the_work(run, tmp_path, capsys, monkeypatch, verb):
+    def work(*_, **__):
+        raise AssertionError("the work has begun")
+
+    for name in (
+        "quietdial.experiments.train.judge_with_progress",
+        "quietdial.envs.calibrate.fit_talk_law",
+        "quietdial.experiments.bench.env_speed.run",
+    ):
+        monkeypatch.setattr(name, work)
+    calls = tmp_path / "calls.csv"
+    calls.write_text("duration\n" + "\n".join(str(60 + i) for i in range(300)))
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("not a folder")
+    place = in_the_way / "deep"
+    arguments = {
+        "evaluate": ["evaluate", str(run), f"--out={place}"],
+        "calibrate": ["calibrate", str(calls), f"--out={place}"],
+        "bench": ["bench", "env", f"--output={place / 'speed.json'}"],
+    }[verb]
+    assert main(arguments) == 2
+    assert str(place) in error_line(capsys)
+    if verb == "bench":
+        assert main(["bench", "env", f"--output={tmp_path}"]) == 2
+        assert "it is a folder" in error_line(capsys)
 
 
 def test_play__shows_the_floor(small_world, capsys):
@@ -99,9 +240,31 @@ def test_play__shows_the_floor(small_world, capsys):
     assert "agents:" in capsys.readouterr().out
 
 
-def test_evaluate__names_a_damaged_checkpoint(run, tmp_path, capsys):
-    import shutil
+def test_play__takes_the_scenario_of_the_run(run, capsys):
+    assert main(["play", str(run), "--speed=0", "--seconds=30"]) == 0
+    assert "agents:" in capsys.readouterr().out
 
+
+@pytest.mark.parametrize(("speed", "seconds", "least", "most"), [(1, 5, 6, 6), (60, 240, 25, 35)])
+def test_play__draws_by_the_clock_on_the_wall(
+    small_world, monkeypatch, speed, seconds, least, most
+):
+    now = [0.0]
+    drawn = []
+
+    def sleep(seconds_s):
+        now[0] += seconds_s
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(play_module, "time", clock)
+    monkeypatch.setattr(play_module, "frame", lambda *_: drawn.append(now[0]) or "floor")
+    console = Console(file=io.StringIO())
+    play_module.play(rules()[0], load_scenario(small_world), console, speed=speed, seconds=seconds)
+    assert least <= len(drawn) <= most
+    assert drawn[-1] == pytest.approx(seconds / speed)
+
+
+def test_evaluate__names_a_damaged_checkpoint(run, tmp_path, capsys):
     copy = tmp_path / "damaged"
     shutil.copytree(run, copy)
     weights = next((copy / "policy").rglob("policy.safetensors"))
@@ -126,6 +289,8 @@ def test_evaluate__names_a_damaged_checkpoint(run, tmp_path, capsys):
         (["play", "--knob=7"], ["theta = 7", "between"]),
         (["play", "--speed=nan"], ["speed = nan", "finite"]),
         (["calibrate", "/no/such.csv"], ["/no/such.csv"]),
+        (["tensorboard", "--port=99999999"], ["port = 99999999", "1 and 65535"]),
+        (["tensorboard", "--port=0"], ["port = 0", "1 and 65535"]),
         (["tensorboard", "/no/such/folder"], ["/no/such/folder", "not a folder"]),
     ],
 )
@@ -202,5 +367,5 @@ def test_interrupt__leaves_a_usable_checkpoint_and_every_logged_row(small_world,
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(rows) >= 3
     assert json.loads((runs / "stopped" / "manifest.json").read_text())["status"] == "interrupted"
-    judge = ["evaluate", str(runs / "stopped"), f"--scenario={small_world}"]
+    judge = ["evaluate", str(runs / "stopped")]
     assert main([*judge, "--tune-days=2", "--test-days=2"]) == 0
