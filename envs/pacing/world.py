@@ -20,8 +20,6 @@ from quietdial.envs.pacing.spec import (
 )
 from quietdial.envs.pacing.state import (
     BASE,
-    BASE_THETA,
-    BEGAN,
     NOW,
     make_params,
     make_state,
@@ -155,13 +153,3 @@ class World:
     def clock_s(self) -> NDArray[np.float64]:
         """Time since the opening of every row, (B,) [s]."""
         return self.state.head[:, NOW] / 1000.0
-
-    def began_s(self) -> NDArray[np.float64]:
-        """Time of day at which every row's episode began, (B,) [s after the opening]."""
-        return self.state.head[:, BEGAN] / 1000.0
-
-    def set_base_theta(self, theta: float) -> None:
-        """Change the threshold of the rule below residual actions, for the next observation on."""
-        if not _within(theta, 0, 1):
-            raise ConfigError(f"base_theta = {theta!r} must lie in [0, 1]")
-        self.params.x[BASE_THETA] = theta

@@ -5,7 +5,7 @@ import pickle  # noqa: TID251  (what Gymnasium's own process pools do with an en
 import subprocess
 import sys
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -444,4 +444,4 @@ def test_reset__wants_every_row_before_some_and_a_seed_that_is_one():
     with pytest.raises(ResetNeeded, match="every row"):
         envs.reset(options={"reset_mask": np.array([True, False, False])})
     with pytest.raises(ConfigError, match=r"seed = 1\.5"):
-        envs.reset(seed=1.5)
+        envs.reset(seed=cast("int", 1.5))
