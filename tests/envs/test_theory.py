@@ -7,11 +7,10 @@ markov-10, 0.001 for that of markov-5 and 0.09 percentage points for its silent 
 """
 
 import numpy as np
-import pytest
 from scipy import stats
-from scipy.linalg import expm
 
 from quietdial.envs import load_scenario
+from quietdial.envs.pacing.markov import evaluate
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import ConstantAnswer
 
@@ -19,46 +18,6 @@ Z = float(stats.norm.ppf(1 - 0.0005))
 
 
 # --- the exactly solvable world (science A) -------------------------------------------------------
-
-
-class Chain:
-    """markov-N under an order-up-to rule, by linear algebra.
-
-    State (b busy, q in flight). At every second the rule raises q to `target[b]`; within the second
-    a continuous-time Markov chain runs: a call ends at rate 1/12 and is answered with probability
-    p; answered with all busy is silent; a conversation ends at rate 1/180.
-    """
-
-    def __init__(self, agents, target, p=0.25):
-        high = max(target)
-        self.shape = (agents + 1, high + 1)
-        size = (agents + 1) * (high + 1)
-        generator = np.zeros((size, size))
-        rates = np.zeros((size, 3))  # busy, silent per second, answered per second
-        raised = np.zeros(size, int)
-        for b in range(agents + 1):
-            for q in range(high + 1):
-                i = b * (high + 1) + q
-                raised[i] = b * (high + 1) + max(q, target[b])
-                rates[i] = b, p * q / 12 * (b == agents), p * q / 12
-                if q:
-                    generator[i, i - 1] += (1 - p * (b < agents)) * q / 12
-                if q and b < agents:
-                    generator[i, i + high] += p * q / 12
-                if b:
-                    generator[i, i - (high + 1)] += b / 180
-                generator[i, i] -= generator[i].sum()
-        block = np.zeros((2 * size, 2 * size))
-        block[:size, :size] = generator
-        block[:size, size:] = np.eye(size)
-        both = expm(block)
-        move, spent = both[:size, :size][raised], both[:size, size:][raised]
-        balance = np.vstack([move.T - np.eye(size), np.ones(size)])
-        self.pi = np.linalg.lstsq(balance, np.append(np.zeros(size), 1.0), rcond=None)[0]
-        busy, silent, answered = self.pi @ spent @ rates
-        self.utilisation = busy / agents
-        self.silent_rate = silent / answered
-        self.excess = silent - 0.03 * answered
 
 
 def markov(agents, campaigns, choose, hours=3, warm_s=1800):
@@ -86,30 +45,6 @@ def assert_mean(values, expected):
     assert abs(z) < Z, f"mean {np.mean(values)} against {expected}: z = {z:.2f}"
 
 
-def test_chain__reproduces_the_published_progressive_figure():
-    for agents in (2, 5, 10):
-        chain = Chain(agents, [agents - b for b in range(agents + 1)])
-        assert chain.utilisation == pytest.approx(0.7825, abs=5e-5)
-        assert chain.silent_rate == pytest.approx(0.0, abs=1e-12)
-        assert chain.pi.min() > -1e-12
-
-
-@pytest.mark.parametrize(
-    ("careful", "bold", "published"),
-    [
-        ([12, 9, 6, 3, 1, 0], [12, 9, 6, 4, 1, 0], 0.8367),
-        ([29, 25, 22, 19, 16, 12, 9, 6, 3, 1, 0], [29, 25, 22, 19, 16, 12, 9, 6, 4, 1, 0], 0.8664),
-    ],
-)
-def test_chain__reproduces_the_published_optimum_at_3_percent(careful, bold, published):
-    """The optimum mixes two tables that differ in one state so that the silent rate is 3 %."""
-    one, two = Chain(len(careful) - 1, careful), Chain(len(bold) - 1, bold)
-    share = one.excess / (one.excess - two.excess)
-    assert 0 < share < 1
-    mixed = (1 - share) * one.utilisation + share * two.utilisation
-    assert mixed == pytest.approx(published, abs=2e-4)
-
-
 def test_markov_10__progressive_has_the_exact_utilisation():
     got = markov(10, 1000, lambda busy, flying: np.maximum(10 - busy - flying, 0))
     assert_mean(got["talk_s"] / got["available_s"], 0.7825)
@@ -133,10 +68,10 @@ def test_markov_10__the_progressive_action_is_the_progressive_rule():
 def test_markov_5__order_up_to_rule_has_the_exact_utilisation_and_silent_rate():
     """The table that science A1 gives for 3 %; alone it is at 2.2 %."""
     target = np.array([12, 9, 6, 3, 1, 0])
-    chain = Chain(5, target.tolist())
+    exact = evaluate(target, 5, 0.25, 180.0, 12.0)
     got = markov(5, 1500, lambda busy, flying: np.maximum(target[busy] - flying, 0))
-    assert_mean(got["talk_s"] / got["available_s"], chain.utilisation)
-    assert_mean(got["silent"] - chain.silent_rate * got["answered"], 0.0)
+    assert_mean(got["talk_s"] / got["available_s"], exact.utilisation)
+    assert_mean(got["silent"] - exact.silent_rate * got["answered"], 0.0)
     # flow balance: conversations = busy time / 180 s, up to the two ends of the window
     assert_mean(got["connected"] * 180.0 - got["talk_s"], 0.0)
     assert_mean(got["answered"] - 0.25 * got["dialed"], 0.0)
