@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -56,6 +57,11 @@ def _parse(form: Any, args: Args, verb: str, **options: Any) -> Any:
         raise ConfigError(_one_line(complaint.getvalue(), verb)) from None
 
 
+def _command(verb: str, args: Args) -> str:
+    """The command that is running, as a user would type it."""
+    return shlex.join(["quietdial", verb, *args])
+
+
 def _one_line(complaint: str, verb: str) -> str:
     """The parser's boxed complaint without its frame, headings and links, on one line."""
     lines = [line.strip(" \u2500\u2502\u256d\u256e\u2570\u256f") for line in complaint.splitlines()]
@@ -88,7 +94,7 @@ def _train(args: Args) -> int:
         default=default,
         description="Train a pacing policy. Give a run configuration (YAML) first, then flags.",
     )
-    _, verdict = run_training(config, _console())
+    _, verdict = run_training(config, _console(), _command("train", args))
     return EXIT_OK if verdict is not None else EXIT_INTERRUPTED
 
 
@@ -118,7 +124,6 @@ def _evaluate(args: Args) -> int:
     from quietdial.experiments.config import JudgeConfig
     from quietdial.experiments.rundir import provenance, writable_folder
     from quietdial.experiments.train import (
-        command_line,
         default_output,
         judge_with_progress,
         load_run_policy,
@@ -147,7 +152,8 @@ def _evaluate(args: Args) -> int:
         n_tune_days=settings.tune_days,
         n_test_days=settings.test_days,
     )
-    report.write(verdict, out, provenance(command_line()), command_line())
+    command = _command("evaluate", args)
+    report.write(verdict, out, provenance(command), command)
     print_verdict(verdict, console)
     console.print(f"Table, figures and days: {out}/")
     return EXIT_OK

@@ -68,17 +68,15 @@ SCENARIO_FILE = "scenario.yaml"
 """The complete scenario of a run, in its folder."""
 
 
-def command_line() -> str:
-    """The command that is running, as a user would type it."""
-    return " ".join(["quietdial", *(shlex.quote(part) for part in sys.argv[1:])])
-
-
-def run_training(config: RunConfig, console: Console) -> tuple[RunFolder, Verdict | None]:
+def run_training(
+    config: RunConfig, console: Console, command: str
+) -> tuple[RunFolder, Verdict | None]:
     """Do one whole run.
 
     Args:
         config: the complete configuration.
         console: where progress and the verdict go.
+        command: the command line that asked for it, for the files it makes.
 
     Returns:
         The run folder and the verdict; no verdict if training was interrupted, in which case the
@@ -97,7 +95,9 @@ def run_training(config: RunConfig, console: Console) -> tuple[RunFolder, Verdic
         "tune": int(tune_seeds(2)[0]),
         "test": int(test_seeds(2)[0]),
     }
-    folder = RunFolder.create(config.runs, config.name, values, seeds=seeds)
+    folder = RunFolder.create(
+        config.runs, config.name, values, seeds=seeds, command=shlex.split(command)
+    )
     with folder, RunWriter(folder.path) as writer:
         write_yaml(folder.path / SCENARIO_FILE, scenario.model_dump(mode="json", exclude_none=True))
         console.print(
@@ -133,12 +133,12 @@ def run_training(config: RunConfig, console: Console) -> tuple[RunFolder, Verdic
             raise TypeError("the judged policy comes first")
         _keep_policy(folder.path, best, trained)
         extra = {
-            **provenance(command_line()),
+            **provenance(command),
             "run": folder.path.name,
             "config_sha256": folder.manifest["config_sha256"],
         }
-        report.write(verdict, folder.path, extra, command_line())
-        _show(verdict, best, scenario, writer, trained.steps)
+        report.write(verdict, folder.path, extra, command)
+        _show(verdict, best, scenario, writer, trained.steps, command)
         exported = _export(best, folder.path) if config.export else None
         folder.finish("finished", verdict=report.sentences(verdict))
     print_verdict(verdict, console)
@@ -336,12 +336,17 @@ def _export(policy: LearnedPolicy, folder: Path) -> Path:
 
 
 def _show(
-    verdict: Verdict, policy: LearnedPolicy, scenario: Scenario, writer: RunWriter, step: int
+    verdict: Verdict,
+    policy: LearnedPolicy,
+    scenario: Scenario,
+    writer: RunWriter,
+    step: int,
+    command: str,
 ) -> None:
     """The evaluation, the verdict and the pictures in TensorBoard."""
     writer.evaluation(verdict.summaries[1:], 0)  # the rules as flat lines from the first step on
     writer.evaluation(verdict.summaries, step)
-    writer.text(Tag.TEXT_VERDICT, report.markdown(verdict, command_line()), step)
+    writer.text(Tag.TEXT_VERDICT, report.markdown(verdict, command), step)
     writer.figure(Tag.FIGURE_FRONTIER, report.frontier(verdict), step)
     trace, where = record_day(policy, scenario, int(verdict.days[0].seeds[0]))
     title = f"{policy.name} on {scenario.name}, one test day"
