@@ -212,6 +212,19 @@ def write_text_atomic(path: Path, text: str) -> None:
         content = text.encode("utf-8")
     except UnicodeEncodeError:
         raise ConfigError(f"{path} not written: half of a surrogate pair is not text") from None
+    write_bytes_atomic(path, content)
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write bytes to a temporary file beside `path`, then put it in place in one step.
+
+    Args:
+        path: the file; its folder must exist.
+        content: what to write.
+
+    Raises:
+        RunFolderError: the file cannot be written.
+    """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         try:

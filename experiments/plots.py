@@ -7,10 +7,7 @@ any common colour blindness can tell apart; policies differ by marker as well.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
 from quietdial.envs.errors import ConfigError, RunFolderError
+from quietdial.envs.loading import write_bytes_atomic
 from quietdial.experiments.label_places import curve_boxes, free_place
 from quietdial.experiments.stats import Interval, PolicySummary
 
@@ -580,17 +578,8 @@ def save_png(figure: Figure, path: str | Path, *, dpi: int = 150) -> Path:
     """
     path = Path(path)
     content = png_bytes(figure, dpi=dpi)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise RunFolderError(
-            f"cannot write the picture {str(path)!r}: {error.strerror or error}"
-        ) from error
+        write_bytes_atomic(path, content)
+    except RunFolderError as error:
+        raise RunFolderError(f"cannot write the picture: {error}") from error
     return path

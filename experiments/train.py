@@ -127,7 +127,14 @@ def run_training(
                 f"Judge it with: quietdial evaluate {folder.path}"
             )
             return folder, None
-        verdict = _judge(config, scenario, trained.policy, console)
+        verdict = judge_with_progress(
+            trained.policy,
+            scenario,
+            console,
+            target_rate=config.judge.target(scenario.rule.cap),
+            n_tune_days=config.judge.tune_days,
+            n_test_days=config.judge.test_days,
+        )
         best = verdict.tuned[0].policy
         if not isinstance(best, LearnedPolicy):
             raise TypeError("the judged policy comes first")
@@ -212,19 +219,6 @@ def _train(
             on_rollout=on_rollout,
             checkpoints=folder.path / CHECKPOINTS_FOLDER,
         )
-
-
-def _judge(
-    config: RunConfig, scenario: Scenario, policy: LearnedPolicy, console: Console
-) -> Verdict:
-    return judge_with_progress(
-        policy,
-        scenario,
-        console,
-        target_rate=config.judge.target(scenario.rule.cap),
-        n_tune_days=config.judge.tune_days,
-        n_test_days=config.judge.test_days,
-    )
 
 
 def judge_with_progress(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import spec
-from quietdial.envs.pacing.viewer import frame
+from quietdial.envs.pacing.viewer import check_render_mode, frame
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 
@@ -66,8 +66,7 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
         horizon_s: float | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, "ansi"):
-            raise ConfigError(f"render_mode = {render_mode!r} must be 'ansi' or None")
+        check_render_mode(render_mode)
         self.world = World(
             1,
             scenario,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.env import PacingEnv
 from quietdial.envs.pacing.spec import Field
-from quietdial.envs.pacing.viewer import frame
+from quietdial.envs.pacing.viewer import check_render_mode, frame
 from quietdial.envs.pacing.world import Bools, World
 from quietdial.envs.scenario import Scenario
 
@@ -58,8 +58,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             raise ConfigError(
                 f"autoreset_mode = {autoreset_mode!r} must be an AutoresetMode member"
             )
-        if render_mode not in (None, "ansi"):
-            raise ConfigError(f"render_mode = {render_mode!r} must be 'ansi' or None")
+        check_render_mode(render_mode)
         self.world = World(
             num_envs,
             scenario,

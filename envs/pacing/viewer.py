@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.state import COUNT, IDLE, IN_FLIGHT, NOW, TALK, WAITING, WRAP
 from quietdial.envs.pacing.world import World
 
 _WIDTH = 50
 _SYMBOLS = ("#", "+", "-", ".")
+
+
+def check_render_mode(mode: str | None) -> None:
+    """Raise `ConfigError` for a render mode that neither environment has."""
+    if mode not in (None, "ansi"):
+        raise ConfigError(f"render_mode = {mode!r} must be 'ansi' or None")
 
 
 def frame(world: World, row: int) -> str:
