@@ -1,0 +1,1 @@
+"""The rules of each country: profiles, calendars, counting."""
