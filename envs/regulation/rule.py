@@ -38,15 +38,26 @@ class Window(Part):
     verified: bool = Field(default=True, description="false: one unconfirmed source only")
 
 
-class Hours(Part):
-    """When calls may ring, by kind of day; an empty list: never."""
+EndTime = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+"""The end of a span of hours: a time of day, or "24:00" for the end of the day."""
+Spans = tuple[tuple[ClockTime, EndTime], ...]
+ALL_DAY: Spans = (("00:00", "24:00"),)
 
-    weekday: tuple[tuple[ClockTime, ClockTime], ...] = (("00:00", "23:59"),)
-    saturday: tuple[tuple[ClockTime, ClockTime], ...] = (("00:00", "23:59"),)
-    sunday: tuple[tuple[ClockTime, ClockTime], ...] = (("00:00", "23:59"),)
-    holiday: tuple[tuple[ClockTime, ClockTime], ...] = (("00:00", "23:59"),)
-    eve: tuple[tuple[ClockTime, ClockTime], ...] | None = Field(
-        default=None, description="weekdays before a holiday; none: as any weekday"
+
+class Hours(Part):
+    """When calls may ring, by kind of day; an empty list: never.
+
+    A call may ring from the first time of a span on, and no longer at its second one.
+    """
+
+    weekday: Spans = ALL_DAY
+    saturday: Spans = ALL_DAY
+    sunday: Spans = ALL_DAY
+    holiday: Spans | None = Field(
+        default=None, description="public holidays, on any day of the week; none: as any day"
+    )
+    eve: Spans | None = Field(
+        default=None, description="Monday to Friday before a holiday; none: as any weekday"
     )
     callee_time: bool = Field(
         default=False, description="the hours are those of the callee's time zone"
@@ -54,6 +65,8 @@ class Hours(Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> Hours:
+        if self.eve is not None and self.holiday is None:
+            raise ValueError("eve needs `holiday`: without holidays there are no eves")
         for name in ("weekday", "saturday", "sunday", "holiday", "eve"):
             last = -1
             for opens, closes in getattr(self, name) or ():
@@ -88,7 +101,8 @@ class Harm(Part):
 class Fact(Part):
     """Where a value of a profile comes from."""
 
-    source: str = Field(min_length=3)
+    note: str = Field(default="", description="what the rule says, in our words")
+    source: str = Field(min_length=3, description="short name and address")
     confidence: Confidence = Field(
         description="S: rule text seen; 2: secondary source; M: memory; D: derived; I: inferred"
     )
@@ -150,7 +164,10 @@ class Rule(Part):
     retention_s: float | None = Field(default=None, gt=0, description="records are kept so long")
     harm: Harm = Harm()
     source: str = Field(default="", description="where the rule is written")
-    facts: Mapping[str, Fact] = Field(default_factory=dict, description="source of each field")
+    facts: Mapping[str, Fact] = Field(
+        default_factory=dict,
+        description="source of each field: its name, or `field.part`; `windows.KIND` for a window",
+    )
 
     @model_validator(mode="before")
     @classmethod
