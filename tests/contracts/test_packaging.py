@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 
 ROOMS = ("envs", "agents", "experiments")
-HEAVY = ("torch", "stable_baselines3", "tensorboard", "matplotlib", "onnx", "onnxruntime", "simpy")
+HEAVY = (
+    "torch",
+    "stable_baselines3",
+    "tensorboard",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "simpy",
+    "pyarrow",
+)
 
 
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +107,7 @@ def test_wheel__says_what_it_is(metadata: Message) -> None:
     assert metadata["License-File"] == "LICENSE"
     assert metadata["Requires-Python"] == ">=3.11"
     extras = set(metadata.get_all("Provides-Extra", []))
-    assert extras == {"train", "export", "sweep", "serve", "bench", "dev"}
+    assert extras == {"train", "export", "sweep", "serve", "bench", "records", "dev"}
 
 
 def test_wheel__requires_no_learning_library(metadata: Message) -> None:
