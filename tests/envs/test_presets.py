@@ -3,6 +3,7 @@
 import re
 from importlib import resources
 
+import numpy as np
 import pytest
 
 from quietdial.envs.calibrate import NOT_IDENTIFIED
@@ -16,6 +17,8 @@ from quietdial.envs.laws import (
     UniformLaw,
 )
 from quietdial.envs.loading import write_yaml
+from quietdial.envs.part import Part, seconds_of
+from quietdial.envs.regulation.calendar import sessions_of
 from quietdial.envs.scenario import (
     Belief,
     Break,
@@ -102,14 +105,50 @@ def day_of(name: str) -> Episode:
     return Episode(duration_s=28_800, close_s=close_s, decision_interval_s=1, start="10:00")
 
 
-def without(scenario: Scenario, *fields: str) -> dict[str, object]:
-    return {key: value for key, value in scenario if key not in fields}
+def without(part: Part, *fields: str) -> dict[str, object]:
+    return {key: value for key, value in part if key not in fields}
 
 
-def test_presets__are_exactly_the_reference_worlds() -> None:
-    expected = {f"markov-{n}" for n in MARKOV} | {"italy-50"}
-    expected |= {f"study-{family}-{n}" for family in EXPECTED for n in STUDY}
-    assert set(preset_names()) == expected
+REFERENCE = sorted(
+    {f"markov-{n}" for n in MARKOV}
+    | {"italy-50"}
+    | {f"study-{family}-{n}" for family in EXPECTED for n in STUDY}
+)
+FLOORS = sorted(set(preset_names()) - set(REFERENCE))
+ITALY = {
+    5: "italy-5",
+    10: "italy-10",
+    25: "italy-25",
+    50: "italy-50-full",
+    100: "italy-100",
+    500: "italy-500",
+}
+
+
+def agent_hours(scenario: Scenario) -> float:
+    """Agent-hours of one day by the roster, lunch taken off."""
+    episode, floor = scenario.episode, scenario.floor
+    begin = seconds_of(episode.start)
+    end = begin + episode.duration_s
+    if not floor.shifts:
+        return floor.n_agents * episode.duration_s / 3600
+    return (
+        sum(
+            shift.n_agents
+            * (
+                min(end, seconds_of(shift.logout))
+                - max(begin, seconds_of(shift.login))
+                - (shift.lunch.duration if shift.lunch else 0)
+            )
+            for shift in floor.shifts
+        )
+        / 3600
+    )
+
+
+def test_presets__hold_the_reference_worlds_and_at_least_sixteen_floors() -> None:
+    assert set(REFERENCE) <= set(preset_names())
+    assert len(FLOORS) >= 16
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -117,9 +156,7 @@ def test_preset__loads_under_its_own_name_and_says_what_is_assumed(name: str, tm
     scenario = load_scenario(name)
     assert scenario.name == name
     assert scenario.description
-    assert scenario.rule.cap == 0.03
     assert scenario.rule.source
-    assert scenario.episode == day_of(name)
     assert scenario.assumptions
     known = scenario.model_dump()
     for field in scenario.assumptions:  # every assumption names a field of the scenario
@@ -136,8 +173,20 @@ def test_preset__loads_under_its_own_name_and_says_what_is_assumed(name: str, tm
 def test_preset__names_no_path(name: str) -> None:
     text = resources.files("quietdial.envs").joinpath("presets", f"{name}.yaml").read_text("utf-8")
     assert ".md" not in text
+    text = re.sub(r"time_zone: [A-Z][A-Za-z]+/[A-Z][A-Za-z_]+$", "", text, flags=re.MULTILINE)
     assert re.search(r"[A-Za-z]/|/[A-Za-z]", text) is None
     assert max(len(line) for line in text.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_reference_preset__plays_one_day_at_three_percent_and_nothing_new(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario.rule.cap == 0.03
+    assert scenario.episode == day_of(name)
+    assert scenario.people is None
+    assert scenario.inbound is None
+    assert scenario.floor.shifts == ()
+    assert scenario.calls.detection.kind == "perfect"
 
 
 @pytest.mark.parametrize("n_agents", STUDY)
@@ -190,3 +239,146 @@ def test_italy_50__credits_the_data_and_names_what_they_cannot_tell() -> None:
 
 def test_italy_50__talk_law_has_the_mean_of_the_calls_within_one_and_a_half_seconds() -> None:
     assert load_scenario("italy-50").floor.talk.sampled_mean_s() == pytest.approx(258.2, abs=1.5)
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_floor__says_what_it_is_for_and_is_staffed_while_it_is_open(name: str) -> None:
+    scenario = load_scenario(name)
+    episode, shifts = scenario.episode, scenario.floor.shifts
+    assert len(scenario.description) > 150
+    assert len(scenario.description.split(". ")[0]) < 400
+    begin = seconds_of(episode.start)
+    end = begin + episode.duration_s
+    assert min(seconds_of(shift.login) for shift in shifts) == begin
+    assert max(seconds_of(shift.logout) for shift in shifts) == end
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_floor__opens_within_the_permitted_hours_on_a_real_day(name: str) -> None:
+    scenario = load_scenario(name)
+    sessions = sessions_of(scenario)
+    assert all(s.open_ms <= s.dial_ms < s.stop_ms < s.close_ms for s in sessions)
+    if name != "contactcenters-blend":
+        assert scenario.episode.first_day is not None
+        assert scenario.episode.first_day.year == 2026
+        assert sessions[0].date == scenario.episode.first_day
+        assert sessions[0].wall_s == seconds_of(scenario.episode.start)
+
+
+@pytest.mark.parametrize("name", sorted(set(FLOORS) - {"contactcenters-blend"}))
+def test_floor__has_a_list_that_lasts_unless_it_is_meant_to_run_dry(name: str) -> None:
+    """Most people a list can yield against the conversations that the roster has time for."""
+    scenario = load_scenario(name)
+    people, rate = scenario.people, scenario.calls.answer_rate
+    assert people is not None
+    assert isinstance(rate, DriftingAnswer)
+    p = (rate.p_low * rate.p_high) ** 0.5
+    days = len({session.date for session in sessions_of(scenario)})
+    wrap = scenario.floor.wrap
+    assert wrap is not None
+    each_s = scenario.floor.talk.sampled_mean_s() + wrap.sampled_mean_s()
+    wanted = agent_hours(scenario) * days * 3600 / each_s
+    attempts = people.max_attempts if days > 1 else min(people.max_attempts, 3)
+    reached = people.n_people * (1 - (1 - p) ** attempts)
+    assert people.n_people <= 250_000  # memory of one campaign: some 10 MB
+    if name in ("short-list-10", "germany-25"):
+        assert reached < wanted
+    else:
+        assert reached > wanted
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_floor__rings_out_before_its_sessions_close(name: str) -> None:
+    scenario = load_scenario(name)
+    calls = scenario.calls
+    longest = (calls.setup.quantile_s(np.array([0.999]))[0] if calls.setup else 0.0) + (
+        calls.ring_timeout_s or calls.time_to_answer.max_s()
+    )
+    assert scenario.episode.close_s > longest + scenario.rule.wait_limit_s
+
+
+@pytest.mark.parametrize(("n_agents", "name"), ITALY.items())
+def test_italian_family__differs_in_size_and_roster_only(n_agents: int, name: str) -> None:
+    scenario, full = load_scenario(name), load_scenario("italy-50-full")
+    assert scenario.floor.n_agents == n_agents
+    assert without(scenario.floor, "n_agents", "shifts") == without(
+        full.floor, "n_agents", "shifts"
+    )
+    assert without(scenario.calls, "trunks", "calls_per_s") == without(
+        full.calls, "trunks", "calls_per_s"
+    )
+    assert scenario.people is not None
+    assert full.people is not None
+    assert without(scenario.people, "n_people") == without(full.people, "n_people")
+    assert (scenario.rule, scenario.belief) == (full.rule, full.belief)
+    assert 40 <= scenario.people.n_people / agent_hours(scenario) <= 120
+
+
+def test_italy_50_full__is_italy_50_with_the_whole_world_around_it() -> None:
+    full, plain = load_scenario("italy-50-full"), load_scenario("italy-50")
+    assert full.floor.talk == plain.floor.talk
+    assert full.floor.wrap == plain.floor.wrap
+    assert full.floor.breaks == plain.floor.breaks
+    assert isinstance(full.calls.answer_rate, DriftingAnswer)
+    assert isinstance(plain.calls.answer_rate, DriftingAnswer)
+    assert full.calls.answer_rate.p_low == plain.calls.answer_rate.p_low
+    assert full.calls.answer_rate.p_high == plain.calls.answer_rate.p_high
+    assert full.rule.wait_limit_s == plain.rule.wait_limit_s
+
+
+def test_floors__use_every_part_of_the_schema_somewhere() -> None:
+    floors = [load_scenario(name) for name in FLOORS]
+    assert {s.calls.detection.kind for s in floors} == {"perfect", "none", "amd"}
+    assert {s.rule.clock for s in floors} == {"answer", "greeting_start", "greeting_end"}
+    assert {s.rule.at_limit for s in floors} >= {"cut", "message"}
+    assert {w.kind for s in floors for w in s.rule.all_windows} >= {
+        "campaign",
+        "day",
+        "days",
+        "month",
+    }
+    assert {s.rule.country for s in floors} >= {"IT", "US", "GB", "DE", "FR", "CA", "AU"}
+    assert any(s.inbound is not None for s in floors)
+    assert any(s.belief.feed_delay_s > 0 for s in floors)
+    assert any(s.episode.n_days == 30 for s in floors)
+    assert any(
+        isinstance(s.calls.answer_rate, DriftingAnswer) and s.calls.answer_rate.jumps_per_h > 0
+        for s in floors
+    )
+    assert any(p.time_zone for s in floors if s.people for p in s.people.segments)
+
+
+def test_contactcenters_blend__is_the_published_specification() -> None:
+    """L'Ecuyer and Buist, ContactCenters library, example Blend: rates are per minute there."""
+    scenario = load_scenario("contactcenters-blend")
+    assert scenario.inbound is not None
+    rates = [(p.begins, p.per_h) for p in scenario.inbound.periods]
+    published = [("08:00", 68.45 / 30), ("10:00", 72.93 / 30), ("12:00", 71.92 / 30)]
+    assert rates == [(begins, pytest.approx(60 * per_min)) for begins, per_min in published]
+    assert scenario.inbound.day_factor == GammaLaw(shape=29.7, scale_s=0.0336700337)
+    assert scenario.inbound.day_factor is not None
+    assert scenario.inbound.day_factor.sampled_mean_s() == pytest.approx(1, abs=1e-3)
+    assert scenario.inbound.talk == GammaLaw(shape=0.755, scale_s=753.8)
+    assert scenario.inbound.patience == ExponentialLaw(mean_s=500)
+    assert (scenario.inbound.p_balk, scenario.inbound.capacity) == (0.005, 80)
+    assert scenario.floor.talk == ExponentialLaw(mean_s=440.2)
+    groups = {
+        group: [
+            sum(
+                s.n_agents
+                for s in scenario.floor.shifts
+                if s.group == group and s.login <= clock < s.logout
+            )
+            for clock in ("08:00", "10:00", "12:00")
+        ]
+        for group in ("inbound", "outbound")
+    }
+    assert groups == {"inbound": [23, 23, 21], "outbound": [16, 18, 16]}
+    assert (scenario.blend.min_free, scenario.blend.min_free_outbound) == (4, 1)
+    assert scenario.max_dials >= 2 * 18
+    (session,) = sessions_of(scenario)
+    assert (session.dial_ms, session.stop_ms, session.close_ms) == (
+        3 * 3_600_000,
+        5 * 3_600_000 + 55 * 60_000,
+        6 * 3_600_000,
+    )
