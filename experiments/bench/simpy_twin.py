@@ -1,34 +1,39 @@
-"""The same world as a plain SimPy model: a reference for speed and a check of the physics.
+"""The whole world as a plain SimPy model: a reference for speed and a check of the physics.
 
-It shares no code with the compiled kernel: one SimPy process for each call, floating-point seconds,
-numpy's own random numbers through the quantile functions of the scenario's laws. Days of the two
-are therefore different days of one world, and agree in distribution (see the tests).
+It is written from `docs/mechanisms.md` and shares no code with the compiled kernel: SimPy
+processes, floating-point seconds, numpy's own random numbers through the quantile functions of the
+scenario's laws. Days of the two are therefore different days of one world, and agree in
+distribution (see the tests). The parts are in `simpy_reference/`; here they are put together: who
+works on what next, when the dialer dials, and the totals.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
+from quietdial.envs.regulation.calendar import Session, sessions_of
+from quietdial.envs.scenario import Scenario
+from quietdial.experiments.bench.simpy_reference.agents import Agent, Team
+from quietdial.experiments.bench.simpy_reference.base import (
+    CONTROL,
+    DECISION,
+    STOP,
+    Draws,
+    Moment,
+    Process,
+    new_counts,
+    simpy,
+)
+from quietdial.experiments.bench.simpy_reference.calls import Calls
+from quietdial.experiments.bench.simpy_reference.hidden import Day, Levels
+from quietdial.experiments.bench.simpy_reference.inbound import InboundCalls
+from quietdial.experiments.bench.simpy_reference.people import PeopleList
 
-from quietdial.envs.errors import MissingExtraError
-from quietdial.envs.laws import Law
-from quietdial.envs.scenario import ConstantAnswer, Scenario
+__all__ = ["Day", "Rule", "SimpyFloor", "blend", "fixed_ratio", "progressive"]
 
-try:
-    import simpy
-except ImportError as error:  # pragma: no cover - the test set-up has it
-    raise MissingExtraError("simpy", "bench", "the SimPy reference model") from error
-
-Process = Generator[simpy.Event, Any, None]
 Rule = Callable[["SimpyFloor"], int]
 """Number of calls to place now; it reads `n_idle`, `n_waiting`, `n_in_flight` of the floor."""
-
-_BLOCK = 512
-_LOWEST_P, _HIGHEST_P = 0.001, 0.95
 
 
 def progressive(floor: SimpyFloor) -> int:
@@ -50,223 +55,221 @@ def fixed_ratio(ratio: float) -> Rule:
     return rule
 
 
-@dataclass(frozen=True)
-class Day:
-    """What is hidden and differs from day to day.
+def blend(ratio: float) -> Rule:
+    """The event-triggered dialer, for scenarios with action `blend`; see `scenario.BlendDialer`."""
 
-    Attributes:
-        level: Level p0 of the answer rate.
-        phase: Phase of its season, in turns.
-        drift: First value of the Ornstein-Uhlenbeck process.
-        talk_factor: Factor of all talk times.
-    """
+    def rule(floor: SimpyFloor) -> int:
+        dialer, n_idle = floor.scenario.blend, floor.n_idle
+        if n_idle + floor.n_idle_inbound < dialer.min_free or n_idle < dialer.min_free_outbound:
+            return 0
+        n_dials = math.floor(ratio * n_idle + 0.5) + dialer.extra
+        return n_dials - floor.n_in_flight if dialer.less_in_flight else n_dials
 
-    level: float
-    phase: float = 0.0
-    drift: float = 0.0
-    talk_factor: float = 1.0
-
-    @classmethod
-    def drawn(
-        cls, scenario: Scenario, random: np.random.Generator, level_at: float | None = None
-    ) -> Day:
-        """A random day; `level_at` in [0, 1] fixes the quantile of its answer rate's level."""
-        talk_factor = math.exp(random.normal(0.0, scenario.floor.talk_day_sd))
-        rate = scenario.calls.answer_rate
-        if isinstance(rate, ConstantAnswer):
-            return cls(rate.p, talk_factor=talk_factor)
-        at = random.random() if level_at is None else level_at
-        level = rate.p_low * (rate.p_high / rate.p_low) ** at
-        return cls(level, random.random(), random.normal(0.0, rate.ou_sd), talk_factor)
+    return rule
 
 
 class SimpyFloor:
-    """One campaign day, event by event.
+    """One campaign, event by event.
 
     Args:
-        scenario: the world.
-        rule: asked at every decision, and whenever the scenario's inner controller acts.
+        scenario: the world. With action `blend`, `rule` is asked whenever a service ends;
+            otherwise at every decision, and whenever the scenario's inner controller acts.
+        rule: says how many calls to place.
         seed: seed of numpy's generator.
-        day: the hidden day; None: a random one.
+        day: the first hidden day; None: a random one.
+
+    Attributes:
+        counts: Running counters by name, see `totals`.
     """
 
     def __init__(self, scenario: Scenario, rule: Rule, seed: int, day: Day | None = None) -> None:
-        random = np.random.default_rng(seed)
-        self.scenario = scenario
-        self.rule = rule
-        self.day = day or Day.drawn(scenario, random)
+        draws = Draws(seed)
+        self.scenario, self.rule = scenario, rule
+        self.sessions = sessions_of(scenario)
         self.env = simpy.Environment()
-        self.idle = simpy.Store(self.env)  # agents by number, longest idle first
-        self.idle.items.extend(range(scenario.floor.n_agents))
-        self.n_waiting = 0
-        self.n_in_flight = 0
-        names = ("dialed", "answered", "connected", "silent_cut", "silent_left", "machine", "busy")
-        self.counts: dict[str, int] = dict.fromkeys((*names, "no_answer", "invalid"), 0)
-        self.spent_s: dict[str, float] = dict.fromkeys(
-            ("idle", "talk", "wrap", "break", "waiting"), 0.0
+        self.uniform = draws.uniform
+        self.counts = new_counts()
+        self.day = day or Day.drawn(scenario, draws.random)
+        self._draws = draws
+        self._levels = Levels(self.env, scenario, draws)
+        self._team = Team(self.env, scenario, draws, self._release)
+        self._idle = self._team.idle_outbound
+        self._people: PeopleList | None = None
+        if scenario.people is not None:
+            self._people = PeopleList(scenario, self.sessions, draws, self.counts)
+        self._calls = Calls(
+            self.env,
+            scenario,
+            draws,
+            self._levels,
+            self._team,
+            self._people,
+            self.counts,
+            served=self._served,
+            unused=self._release,
         )
-        self._doing = ["idle"] * scenario.floor.n_agents
-        self._since = [0.0] * scenario.floor.n_agents
-        self._silence_began: dict[int, float] = {}
-
-        floor, calls = scenario.floor, scenario.calls
-        self._uniforms = _uniforms(random)
-        self._normals = random.normal
-        self._talk = _durations(floor.talk, random)
-        self._wrap = _durations(floor.wrap, random) if floor.wrap else None
-        self._rest = _durations(floor.breaks.duration, random) if floor.breaks else None
-        self._p_break = floor.breaks.p_after_wrap if floor.breaks else 0.0
-        self._answer = _durations(calls.time_to_answer, random)
-        self._patience = _durations(calls.patience, random) if calls.patience else None
-        self._endings = [(u.share, u.outcome, _durations(u.time, random)) for u in calls.unanswered]
+        self._inbound: InboundCalls | None = None
+        if scenario.inbound is not None:
+            self._inbound = InboundCalls(
+                self.env, scenario.inbound, draws, self._team, self.counts, self._served
+            )
+        self._queue = self._calls.queue
         self._most = scenario.max_dials
-        self._lines = calls.max_lines or 8 * floor.n_agents + 32
-        self._limit_s = scenario.rule.wait_limit_s
-        self._close_s = scenario.episode.duration_s - scenario.episode.close_s
-        self._on_release = scenario.episode.controller_on_release
-        self._p_answer = self.day.level
-
-        if not isinstance(calls.answer_rate, ConstantAnswer):
-            self.env.process(self._drift())
-        self.env.process(self._decide(scenario.episode.decision_interval_s))
-        if scenario.episode.controller_period_s:
-            self.env.process(self._control(scenario.episode.controller_period_s))
+        self._dial_s = self._stop_s = 0.0
+        self._on_service = scenario.action == "blend"
+        self._on_release = scenario.episode.controller_on_release and not self._on_service
+        self.env.process(self._play())
 
     @property
     def n_idle(self) -> int:
-        """Agents who wait for a call."""
-        return len(self.idle.items)
+        """Outbound agents who wait for a call."""
+        return len(self._idle)
 
-    def uniform(self) -> float:
-        """A random number in [0, 1)."""
-        return next(self._uniforms)
+    @property
+    def n_idle_inbound(self) -> int:
+        """Inbound agents who wait for a call."""
+        return len(self._team.idle_inbound)
+
+    @property
+    def n_waiting(self) -> int:
+        """Answered calls in the queue, those held past the limit included."""
+        return len(self._queue)
+
+    @property
+    def n_in_flight(self) -> int:
+        """Dials that nobody has picked up yet, the world's own included."""
+        return self._calls.n_in_flight
+
+    @property
+    def n_detecting(self) -> int:
+        """Pick-ups under answering-machine detection."""
+        return self._calls.n_detecting
 
     def run(self, until_s: float | None = None) -> dict[str, float]:
-        """Play until `until_s` (None: the end of the day) and return the totals so far."""
-        self.env.run(until=self.scenario.episode.duration_s if until_s is None else until_s)
+        """Play until `until_s` (None: the last close) and return the totals so far.
+
+        All events of that instant have happened then, but not its decision.
+        """
+        end_s = self.sessions[-1].close_ms / 1000.0 if until_s is None else until_s
+        self.env.run(until=Moment(self.env, end_s - self.env.now, STOP))
         return self.totals()
 
     def totals(self) -> dict[str, float]:
-        """Running totals, named and meant as those of the environment."""
-        now = float(self.env.now)
-        spent = dict(self.spent_s)
-        for doing, since in zip(self._doing, self._since, strict=True):
-            spent[doing] += now - since
-        spent["waiting"] += sum(now - began for began in self._silence_began.values())
+        """Running totals, named and meant as those of the environment (`docs/mechanisms.md`)."""
         totals = {name: float(count) for name, count in self.counts.items()}
-        totals["silent"] = totals["silent_cut"] + totals["silent_left"]
-        totals |= {f"{name}_s": value for name, value in spent.items()}
-        totals["available_s"] = spent["idle"] + spent["talk"] + spent["wrap"]
+        totals["silent"] = sum(totals[f"silent_{cause}"] for cause in ("cut", "left", "amd"))
+        totals |= {f"{state}_s": spent for state, spent in self._team.spent_s().items()}
+        totals["waiting_s"] = self._calls.waited_s()
+        totals["inbound_wait_s"] = self._inbound.waited_s() if self._inbound else 0.0
         return totals
 
-    # ------------------------------------------------------------------------------ processes
+    # ------------------------------------------------------------------------------------- time
 
-    def _decide(self, interval_s: float) -> Process:
-        while True:
+    def _play(self) -> Process:
+        """One session after the other."""
+        for index, session in enumerate(self.sessions):
+            open_s, close_s = session.open_ms / 1000.0, session.close_ms / 1000.0
+            if open_s > self.env.now:
+                yield self.env.timeout(open_s - self.env.now)
+            if index:
+                same_day = self.sessions[index - 1].day == session.day
+                self.day = (
+                    self._levels.again(self.day)
+                    if same_day
+                    else Day.drawn(self.scenario, self._draws.random)
+                )
+            self._dial_s, self._stop_s = session.dial_ms / 1000.0, session.stop_ms / 1000.0
+            self._levels.open(self.day, close_s)
+            if self._people is not None:
+                self._people.open(index)
+            self._team.open(session)
+            if self._inbound is not None:
+                self._inbound.open(session, self.day.inbound_factor)
+            self.env.process(self._decide(session))
+            if self.scenario.episode.controller_period_s and not self._on_service:
+                self.env.process(self._control(session, self.scenario.episode.controller_period_s))
+            yield self.env.timeout(close_s - open_s)
+            if self._inbound is not None:
+                self._inbound.close()
+
+    def _decide(self, session: Session) -> Process:
+        """At the opening and after every decision interval, until the close."""
+        interval_s = self.scenario.episode.decision_interval_s
+        open_s, close_s = session.open_ms / 1000.0, session.close_ms / 1000.0
+        n, at_s = 0, open_s
+        while at_s < close_s:
+            yield Moment(self.env, at_s - self.env.now, DECISION)
+            if self._people is not None:
+                while self._idle and self._reserve(self._idle[0]):
+                    self._idle.popleft()
+            if not self._on_service:
+                self._place()
+            n += 1
+            at_s = open_s + n * interval_s
+
+    def _control(self, session: Session, period_s: float) -> Process:
+        """The inner controller's own period."""
+        open_s, close_s = session.open_ms / 1000.0, session.close_ms / 1000.0
+        n = 1
+        while open_s + n * period_s <= close_s:
+            yield Moment(self.env, open_s + n * period_s - self.env.now, CONTROL)
             self._place()
-            yield self.env.timeout(interval_s)
-
-    def _control(self, period_s: float) -> Process:
-        while True:
-            yield self.env.timeout(period_s)
-            self._place()
-
-    def _drift(self) -> Process:
-        rate = self.scenario.calls.answer_rate
-        if isinstance(rate, ConstantAnswer):
-            return
-        keep = math.exp(-rate.update_s / rate.ou_tau_s)
-        noise_sd = rate.ou_sd * math.sqrt(1.0 - keep**2)
-        drift = self.day.drift
-        while True:
-            turns = self.env.now / rate.season_period_s + self.day.phase
-            season = 1.0 + rate.season_amplitude * math.sin(2.0 * math.pi * turns)
-            p = self.day.level * season * math.exp(drift)
-            self._p_answer = min(max(p, _LOWEST_P), _HIGHEST_P)
-            yield self.env.timeout(rate.update_s)
-            drift = keep * drift + self._normals(0.0, noise_sd)
-
-    def _call(self) -> Process:
-        """A dial, and if an agent takes it, everything until that agent is free again."""
-        if self.uniform() >= self._p_answer:
-            outcome, time_s = self._ending()
-            yield self.env.timeout(time_s)
-            self.n_in_flight -= 1
-            self.counts[outcome] += 1
-            return
-        yield self.env.timeout(next(self._answer))
-        self.n_in_flight -= 1
-        self.counts["answered"] += 1
-        agent: Any = self.idle.get()
-        if not agent.triggered:
-            yield from self._silence(agent)
-            if not agent.triggered:
-                agent.cancel()
-                return
-        yield from self._serve(agent.value)
-
-    def _ending(self) -> tuple[str, float]:
-        at = self.uniform()
-        for share, outcome, time in self._endings:
-            if at < share:
-                return outcome, next(time)
-            at -= share
-        _, outcome, time = self._endings[-1]
-        return outcome, next(time)
-
-    def _silence(self, agent: simpy.Event) -> Process:
-        """Wait in silence for an agent, until the limit or the callee's patience ends."""
-        patience_s = next(self._patience) if self._patience else math.inf
-        limit_s = min(self._limit_s, patience_s)
-        began = self.env.now
-        if limit_s > 0:
-            self.n_waiting += 1
-            self._silence_began[id(agent)] = began
-            yield agent | self.env.timeout(limit_s)
-            self.n_waiting -= 1
-            del self._silence_began[id(agent)]
-            self.spent_s["waiting"] += self.env.now - began
-        if not agent.triggered:
-            self.counts["silent_left" if patience_s < self._limit_s else "silent_cut"] += 1
-
-    def _serve(self, agent: int) -> Process:
-        self.counts["connected"] += 1
-        self._begin(agent, "talk")
-        yield self.env.timeout(next(self._talk) * self.day.talk_factor)
-        if self._wrap:
-            self._begin(agent, "wrap")
-            yield self.env.timeout(next(self._wrap))
-        if self._rest and self.uniform() < self._p_break:
-            self._begin(agent, "break")
-            yield self.env.timeout(next(self._rest))
-        self._begin(agent, "idle")
-        self.idle.put(agent)
-        if self._on_release and self.n_idle:
-            self._place()
-
-    # ---------------------------------------------------------------------------------- parts
-
-    def _begin(self, agent: int, doing: str) -> None:
-        now = self.env.now
-        self.spent_s[self._doing[agent]] += now - self._since[agent]
-        self._doing[agent], self._since[agent] = doing, now
+            n += 1
 
     def _place(self) -> None:
-        if self.env.now >= self._close_s:
+        """Place as many calls as the rule says and the limits allow."""
+        if not self._dial_s <= self.env.now < self._stop_s:
             return
-        free = self._lines - self.n_in_flight - self.n_waiting
-        for _ in range(min(self.rule(self), self._most, free)):
-            self.counts["dialed"] += 1
-            self.n_in_flight += 1
-            self.env.process(self._call())
+        calls, people = self._calls, self._people
+        n_dials = min(self.rule(self), self._most)
+        if n_dials < 1:
+            return
+        for _ in range(min(n_dials, calls.n_free_lines())):
+            if calls.is_paced and not calls.may_start():
+                return
+            person = None
+            if people is not None:
+                person = people.next_person(self.env.now)
+                if person is None:
+                    return
+            calls.dial(person)
 
+    # -------------------------------------------------------------------------- who does what
 
-def _uniforms(random: np.random.Generator) -> Iterator[float]:
-    while True:
-        yield from random.random(_BLOCK).tolist()
+    def _release(self, agent: Agent) -> None:
+        """The agent is free: goes off or to lunch, or takes what waits, or turns idle."""
+        if self._team.leave_if_due(agent):
+            return
+        if agent.outbound and self._calls.give_next(agent):
+            return
+        if self._inbound is not None and self._inbound.take_next(agent):
+            return
+        if agent.outbound and self._reserve(agent):
+            return
+        self._team.turn_idle(agent)
+        if agent.outbound and self._on_release:
+            self._place()
 
+    def _served(self, agent: Agent) -> None:
+        """The agent's work on a call has ended."""
+        self._release(agent)
+        if self._on_service:
+            self._place()
 
-def _durations(law: Law, random: np.random.Generator) -> Iterator[float]:
-    """Independent durations of a law [s], drawn in blocks by inversion."""
-    while True:
-        yield from law.quantile_s(random.random(_BLOCK)).tolist()
+    def _reserve(self, agent: Agent) -> bool:
+        """Hold the agent for a reserved call that is due, and place it; whether there was one."""
+        if self._people is None or not self._dial_s <= self.env.now < self._stop_s:
+            return False
+        share = self.scenario.floor.reserved_share
+        most = max(1, math.floor(share * self._team.n_logged_in))
+        if self._team.n_held >= most:
+            return False
+        if self._calls.n_free_lines() < 1 or not self._calls.may_start():
+            return False
+        person = self._people.next_reserved(self.env.now)
+        if person is None:
+            return False
+        self._team.begin(agent, "held")
+        self.counts["reserved"] += 1
+        self._calls.dial(person, agent)
+        return True
