@@ -432,6 +432,7 @@ class Assembler:
 
     def _agent(self, t: int, agent: int, old: int, new: int, dial: int | None) -> None:
         stretch = self._agents.get(agent)
+        is_first = stretch is None and t == self._begin_ms  # nothing came before it
         if stretch is None:
             stretch = _Stretch(old, self._begin_ms)
         if stretch.state != old:
@@ -439,7 +440,8 @@ class Assembler:
                 f"raw log at {t} ms: agent {agent} leaves {STATES[old]!r} but was "
                 f"{STATES[stretch.state]!r}"
             )
-        self._end_stretch(agent, stretch, t, censored=False)
+        if not is_first:
+            self._end_stretch(agent, stretch, t, censored=False)
         if old == _INBOUND:
             self._end_service(t, agent)
         call = None if stretch.call is None else self._calls.get(stretch.call)
@@ -466,8 +468,6 @@ class Assembler:
                 self._finish(number, call)
 
     def _end_stretch(self, agent: int, stretch: _Stretch, t: int, *, censored: bool) -> None:
-        if t == self._begin_ms == stretch.from_ms and not censored:
-            return  # the state before the episode began
         self._out.agents.append(
             AgentRecord(
                 self._campaign,
