@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # Extra arguments for the download of PyTorch, for instance an index of CPU-only builds.
 TORCH_ARGS ?=
-# Extra arguments for `quietdial train` and for pytest.
+# Extra arguments for `quietdial train`, for `quietdial proof` and for pytest.
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -16,12 +16,12 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test lint format setup setup-dev browser clean
+.PHONY: help train test proof lint format setup setup-dev browser clean
 
 help: ## list the verbs
 	@echo "quietdial: make VERB"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS= (for quietdial train, pytest)"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS= (for quietdial train, quietdial proof, pytest)"
 	@echo "           TORCH_ARGS= (for pip, when it fetches PyTorch)"
 
 train: setup ## install what is needed, train a policy, judge it, export it
@@ -29,6 +29,9 @@ train: setup ## install what is needed, train a policy, judge it, export it
 
 test: setup-dev browser ## install what is needed, run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+proof: setup-dev ## prove the simulator right (long, goes on where it stopped); ARGS=erlang: one part
+	@OMP_NUM_THREADS=1 $(BIN)/quietdial proof $(or $(ARGS),--output experiments/results/world-proof.json)
 
 lint: setup-dev ## ruff, mypy, pyright and the layers
 	$(BIN)/ruff check .

@@ -313,6 +313,42 @@ def _bench(args: Args) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProofArgs:
+    """Prove the simulator right against what is known exactly; exit code 1 if anything fails."""
+
+    parts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """parts to play; none: all"""
+    quick: bool = False
+    """a sample of each part, in seconds"""
+    output: Path | None = None
+    """JSON file for the figures of all finished parts"""
+    fresh: bool = False
+    """play again what is finished"""
+    state: Path = Path("runs/proof")
+    """folder that keeps finished parts until the sources change"""
+
+
+def _proof(args: Args) -> int:
+    """Prove the simulator right against closed forms and exact models."""
+    asked = _parse(ProofArgs, args, "proof")
+    from quietdial.experiments.proof import runner
+    from quietdial.experiments.rundir import writable_file
+
+    if asked.output is not None:
+        writable_file(asked.output)
+    found = runner.run(
+        asked.parts,
+        quick=asked.quick,
+        output=asked.output,
+        console=_console(),
+        fresh=asked.fresh,
+        state=asked.state,
+        command=_command("proof", args),
+    )
+    return EXIT_FAILED if any(finished.failed for finished in found) else EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
 class TensorboardArgs:
     """Open TensorBoard on a folder of runs."""
 
@@ -371,6 +407,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "export": _export,
     "play": _play,
     "bench": _bench,
+    "proof": _proof,
     "tensorboard": _tensorboard,
     "scenarios": _scenarios,
     "reference": _reference,
