@@ -186,7 +186,7 @@ def segment_hours(scenario: Scenario, sessions: tuple[Session, ...]) -> NDArray[
     origin, _ = _dated(scenario, episode.first_day)
     for i, session in enumerate(sessions):
         for j, name in enumerate(zones):
-            zone = _zone(name)
+            zone = zone_of(name)
             around = (session.open_ms + origin, session.close_ms + origin)
             spans = [
                 (begin, min(session.stop_ms, end - close_ms))
@@ -229,7 +229,7 @@ def _undated(scenario: Scenario) -> Session:
 def _dated(scenario: Scenario, first: datetime.date) -> tuple[int, list[Session]]:
     """True time of the first opening [ms since 1970], and the sessions."""
     episode, rule = scenario.episode, scenario.rule
-    zone = _zone(episode.time_zone)
+    zone = zone_of(episode.time_zone)
     begin = seconds_of(episode.start) * 1000
     played = [(begin, begin + round(episode.duration_s * 1000))]
     found: list[Session] = []
@@ -307,7 +307,8 @@ def _nothing_left(scenario: Scenario) -> str:
     )
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone by its IANA name. Raises `ConfigError` for an unknown one."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, ZoneInfoNotFoundError):

@@ -49,9 +49,9 @@ def holidays(country: Country, year: int) -> Mapping[datetime.date, str]:
         raise ConfigError(
             f"no public holidays are known for the year {year}; use {FIRST_YEAR} to {LAST_YEAR}"
         )
-    import holidays as library  # not at the top: most worlds have no calendar
+    from holidays.utils import country_holidays  # not at the top: most worlds have no calendar
 
-    days = library.country_holidays(
+    days = country_holidays(
         country,
         subdiv=_SUBDIVISION.get(country),
         years=year,
