@@ -379,14 +379,30 @@ def _tensorboard(args: Args) -> int:
         return EXIT_OK
 
 
+@dataclasses.dataclass(frozen=True)
+class ScenariosArgs:
+    """List the scenarios that are shipped, or write their pages."""
+
+    write: Path | None = None
+    """folder for a page of each scenario and the table of all; none: list them here"""
+
+
 def _scenarios(args: Args) -> int:
-    """List the scenarios that are shipped."""
-    if args:
-        raise ConfigError(f"quietdial scenarios takes no arguments, not {' '.join(args)}")
+    """List the scenarios that are shipped, or write their pages."""
+    asked = _parse(ScenariosArgs, args, "scenarios")
+    from quietdial.experiments import scenario_pages
+
     console = _console()
-    for name in preset_names():
-        first = load_scenario(name).description.split(". ")[0].rstrip(".")
-        console.print(f"[bold]{name:<16}[/] {first}", no_wrap=True, overflow="ellipsis")
+    if asked.write is None:
+        for name in preset_names():
+            first = scenario_pages.summary(load_scenario(name))
+            console.print(f"[bold]{name:<20}[/] {first}", no_wrap=True, overflow="ellipsis")
+        return EXIT_OK
+    from quietdial.experiments.rundir import writable_folder
+
+    folder = writable_folder(asked.write)
+    for path in scenario_pages.write(folder):
+        console.print(str(path))
     return EXIT_OK
 
 
