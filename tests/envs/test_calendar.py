@@ -320,6 +320,8 @@ def test_sessions__are_whole_intervals_and_long_enough():
     assert session.stop_ms == 1000
     with pytest.raises(ConfigError, match="no time is left to dial"):
         sessions_of(scenario(**short, close_s=120))
+    with pytest.raises(ConfigError, match="no time is left to dial"):  # 100 s long, 10 to dial
+        sessions_of(scenario(**short, close_s=90, decision_interval_s=25))
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,14 @@ def test_windows__exactly_three_in_a_hundred_is_allowed():
     assert (breach.silent, breach.answered) == (3, 99)
 
 
+def test_caps__are_exact_where_the_product_is_rounded():
+    assert 0.29 * 100 < 29
+    assert p_above_cap(0.29, 0.5, 100) == pytest.approx(p_above_cap(0.295, 0.5, 100))
+    calls = [call("2026-03-09 12:00:00", "cut")] * 29 + [call("2026-03-09 12:00:01")] * 71
+    assert report({"profile": "it_2014", "cap": 0.29}, calls).breaches == ()
+    assert report({"profile": "it_2014", "cap": 0.29}, calls[:-1]).breaches
+
+
 def test_windows__days_are_blocks_from_the_first_day():
     calls = [call("2026-04-07 20:00:00", "cut"), call("2026-04-08 09:00:00")]
     found = report("us_tsr", calls)
@@ -339,3 +347,10 @@ def test_window_counter__adds_sessions_by_window():
     assert counter.breaches() == ((), (2,))
     with pytest.raises(ConfigError, match="give 2"):
         counter.add((0,), Counts(1))
+
+
+def test_window_counter__leaves_rolling_hours_to_the_calls():
+    counter = WindowCounter(Rule.model_validate(windows({"kind": "hours", "cap": 0.03})))
+    counter.add((0,), Counts(10, cut=5))
+    assert counter.rates() == ({0: 0.5},)
+    assert counter.breaches() == ((),)
