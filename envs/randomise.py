@@ -138,7 +138,9 @@ class ScenarioRanges(Part):
         default=("perfect", "none", "amd"), min_length=1, description="how machines are told apart"
     )
     amd_decision_s: Positive = Field(
-        default=(0.8, 1.8), description="mean time of a verdict [s]; 2 to 5 at most in products"
+        default=(0.6, 1.1),
+        description="mean time of a verdict [s]; the rule's clock runs, so 2 s from the answer "
+        "leave little more",
     )
     p_false_machine: Share = Field(
         default=(0.002, 0.02),
@@ -150,6 +152,11 @@ class ScenarioRanges(Part):
     )
     patience_mean_s: Positive = Field(
         default=(2.0, 12.0), description="mean patience of the others [s], log; no data, a sweep"
+    )
+    amd_patience_mean_s: Positive = Field(
+        default=(8.0, 14.0),
+        description="with a detector: mean patience of all callees [s]; shorter, they leave during "
+        "the verdict and no pacing keeps a cap",
     )
     p_late_feed: Probability = Field(
         default=0.25, description="probability that the states of agents are seen late"
@@ -219,10 +226,12 @@ RANGES: Mapping[str, ScenarioRanges] = MappingProxyType(
             wrap_mean_s=(1.0, 180.0),
             answer_mean_s=(4.0, 20.0),
             machine_share=(0.0, 0.9),
+            amd_decision_s=(0.6, 2.5),
             p_false_machine=(0.001, 0.08),
             p_false_person=(0.0, 0.4),
             p_at_once=(0.0, 0.95),
             patience_mean_s=(0.5, 30.0),
+            amd_patience_mean_s=(3.0, 30.0),
             feed_delay_s=(1, 15),
             talk_error=(0.5, 2.0),
             list_depth=(0.1, 3.0),
@@ -393,7 +402,10 @@ def _detection(ranges: ScenarioRanges, draws: _Draws) -> dict[str, Any]:
     }
 
 
-def _patience(ranges: ScenarioRanges, draws: _Draws) -> dict[str, Any]:
+def _patience(ranges: ScenarioRanges, draws: _Draws, detection: str) -> dict[str, Any]:
+    if detection == "amd":
+        mean_s = draws.uniform("amd_patience_mean_s", ranges.amd_patience_mean_s)
+        return {"kind": "lognormal", "mean_s": mean_s, "cv": 0.6}
     at_once = draws.uniform("p_at_once", ranges.p_at_once)
     later = {
         "kind": "exponential",
@@ -460,6 +472,7 @@ def draw_scenario(ranges: ScenarioRanges | str, seed: int) -> Scenario:
     busy_dials = floor["n_agents"] * hours * 3600 / (mean_s + wrap_s + _TRANSFERS_S) / p
     answer_s = draws.uniform("answer_mean_s", bounds.answer_mean_s)
     setup_s = draws.uniform("setup_mean_s", bounds.setup_mean_s)
+    detection = _detection(bounds, draws)
     late = draws.happens("p_late_feed", bounds.p_late_feed)
     timeout_s = max(
         float(draws.whole("ring_timeout_s", bounds.ring_timeout_s)), rule.min_ring_s or 0
@@ -479,8 +492,8 @@ def draw_scenario(ranges: ScenarioRanges | str, seed: int) -> Scenario:
                 "start": {"kind": "lognormal", "mean_s": 0.7, "cv": 0.5},
                 "length": {"kind": "lognormal", "mean_s": 1.1, "cv": 0.6},
             },
-            "detection": _detection(bounds, draws),
-            "patience": _patience(bounds, draws),
+            "detection": detection,
+            "patience": _patience(bounds, draws, detection["kind"]),
         },
         "people": _people(bounds, draws, busy_dials),
         "rule": rule,
