@@ -138,11 +138,30 @@ def _worlds() -> dict[str, ReferenceWorld]:
         "plain": (small_world("plain"), 2.2),
         "progressive": (small_world("progressive"), None),
         "no-wait": (
-            small_world("no-wait", rule={"id": "test", "cap": 0.03, "wait_limit_s": 0}),
+            small_world(
+                "no-wait",
+                calls={"max_dials_per_decision": 2},
+                rule={"id": "test", "cap": 0.03, "wait_limit_s": 0},
+            ),
             2.2,
         ),
         "amd": (
-            small_world("amd", calls={"detection": AMD, "patience": exponential(6)}),
+            small_world(
+                "amd",
+                calls={
+                    "unanswered": WITH_FAILURE,
+                    "detection": AMD,
+                    "patience": exponential(6),
+                },
+                rule={
+                    "id": "test",
+                    "cap": 0.03,
+                    "wait_limit_s": 3,
+                    "counts_amd": False,
+                    "counts_cut": False,
+                    "harm": {"silence": 1.3},
+                },
+            ),
             2.5,
         ),
         "no-detection": (
@@ -156,6 +175,7 @@ def _worlds() -> dict[str, ReferenceWorld]:
                     "clock": "greeting_start",
                     "waiting_hears": "comfort_noise",
                     "counts_left": False,
+                    "harm": {"comfort_noise": 0.7},
                 },
             ),
             2.0,
@@ -164,7 +184,7 @@ def _worlds() -> dict[str, ReferenceWorld]:
             small_world(
                 "greeting-message",
                 calls={"setup": lognormal(2, 0.5), "greeting": GREETING, "trunks": 14},
-                rule={"profile": "us_tsr", "hours": {}, "message_s": 9},
+                rule={"profile": "us_tsr", "hours": {}, "message_s": 9, "harm": {"message": 0.4}},
             ),
             2.5,
         ),
@@ -178,6 +198,7 @@ def _worlds() -> dict[str, ReferenceWorld]:
                     "wait_limit_s": 2,
                     "at_limit": "hold",
                     "hold_s": 12,
+                    "harm": {"late": 0.2},
                 },
             ),
             3.0,
@@ -243,12 +264,33 @@ def _worlds() -> dict[str, ReferenceWorld]:
                     "cap": 0.03,
                     "wait_limit_s": 2,
                     "attempts": {"per_day": 2, "per_week": 3, "per_30_days": 5, "per_campaign": 5},
+                    "harm": {"growth": 1.5},
                     "refusal_pause_s": 7200,
                     "quarantine_s": 3600,
                 },
-                episode={**week, "duration_s": 1200, "n_days": 33},
+                episode={**week, "duration_s": 1200, "n_days": 33, "decision_interval_s": 5},
             ),
             1.8,
+        ),
+        "two-sessions": (
+            small_world(
+                "two-sessions",
+                floor={"shifts": [{"n_agents": 8, "logout": "11:25", "lunch": _lunch("10:25")}]},
+                people={
+                    "n_people": 400,
+                    "retry": RETRY,
+                    "p_callback": 0.3,
+                    "callback_after": uniform(300, 7200),
+                },
+                rule={
+                    "id": "test",
+                    "cap": 0.03,
+                    "wait_limit_s": 3,
+                    "hours": {"weekday": [["10:00", "10:40"], ["11:00", "11:30"]]},
+                },
+                episode={**week, "n_days": 2, "duration_s": 7200},
+            ),
+            2.2,
         ),
         "quarantine": (
             small_world(
@@ -333,7 +375,7 @@ def _worlds() -> dict[str, ReferenceWorld]:
                 floor={"shifts": with_inbound},
                 calls={"patience": exponential(5)},
                 inbound=callers,
-                blend={"min_free": 2, "min_free_outbound": 1, "extra": 1, "less_in_flight": True},
+                blend={"min_free": 3, "min_free_outbound": 2, "extra": 1, "less_in_flight": True},
                 action="blend",
             ),
             2.0,

@@ -1,0 +1,111 @@
+"""The comparison of the kernel with the SimPy model: it runs, it agrees, and it can fail.
+
+In each world a few campaigns of both models are compared total by total. All these tests together
+raise a false alarm with probability `FAMILY_ALPHA` at most (Bonferroni); the seeds are fixed.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from quietdial.envs import ConfigError
+from quietdial.envs.pacing.spec import TOTALS
+from quietdial.envs.scenario import Scenario
+from quietdial.experiments.proof.family import FAMILY_ALPHA
+from quietdial.experiments.proof.reference import compare, compared, simpy_days
+from quietdial.experiments.proof.reference_worlds import SCENARIOS, lognormal, small_world
+
+DAYS = 16
+PLAIN = ("plain", "progressive", "no-wait", "controller")
+"""Worlds that use none of the features behind the second list of totals."""
+
+KERNEL_IS_WHOLE = "reserved" in {entry.name for entry in TOTALS}
+ALPHA = FAMILY_ALPHA / (45 * len(SCENARIOS))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_compare__models_agree(name: str) -> None:
+    if name not in PLAIN and not KERNEL_IS_WHOLE:
+        pytest.skip("the kernel does not play all of docs/mechanisms.md yet")
+    world = SCENARIOS[name]
+    rows = compare(world.scenario, world.ratio, DAYS)
+    assert len(rows) == (17 if name in PLAIN else 41)
+    for total, row in rows.items():
+        assert abs(row.z) < row.limit(ALPHA), f"{name}, {total}: {row}"
+
+
+def test_compare__finds_conversations_20_percent_longer() -> None:
+    longer = small_world("longer", floor={"talk": lognormal(84, 0.8)})
+    rows = compared(
+        simpy_days(longer, 2.2, range(DAYS)),
+        simpy_days(SCENARIOS["plain"].scenario, 2.2, range(100, 100 + DAYS)),
+    )
+    assert abs(rows["answered"].z) > rows["answered"].limit(ALPHA)
+    assert rows["answered"].smallest_bias(ALPHA) < 0.2
+
+
+def test_compared__is_welchs_test() -> None:
+    # means 2 and 5, variances 1 and 4 of three values each: z = -3 / sqrt(5/3), 50/17 degrees
+    rows = compared(
+        {"a": np.array([1.0, 2, 3]), "b": np.ones(3), "c": np.ones(3), "d": np.ones(3)},
+        {"a": np.array([3.0, 5, 7]), "b": np.ones(3), "c": np.zeros(3)},
+    )
+    assert rows["a"].z == pytest.approx(-3 / math.sqrt(5 / 3))
+    assert rows["a"].freedom == pytest.approx(50 / 17)
+    assert (rows["b"].z, rows["c"].z, sorted(rows)) == (0.0, math.inf, ["a", "b", "c"])
+
+
+def test_compare__refuses_what_it_cannot_play() -> None:
+    with pytest.raises(ConfigError, match="days = 1 must be at least 2"):
+        compare(SCENARIOS["plain"].scenario, 2.0, 1)
+    with pytest.raises(ConfigError, match="'blend' needs a ratio"):
+        simpy_days(SCENARIOS["blend"].scenario, None, [0])
+
+
+def test_scenarios__use_every_field_of_the_world() -> None:
+    used: set[str] = set()
+    known: set[str] = set()
+    for world in SCENARIOS.values():
+        _collect(world.scenario, "", used, known)
+    missing = {
+        name
+        for name in known - used
+        if name.split(".")[0] not in NO_PHYSICS and name not in NO_PHYSICS and ".kind" not in name
+    }
+    assert missing == set()
+
+
+NO_PHYSICS = {
+    "assumptions",
+    "belief",
+    "credits",
+    "description",
+    "observation",
+    "schema_version",
+    "calls.detection.audited_share",
+    "rule.hours.eve",
+    "rule.max_ring_s",
+    "rule.may_cancel",
+    "rule.windows.verified",
+}
+"""What the physics under these rules do not depend on."""
+
+
+def _collect(part: object, path: str, used: set[str], known: set[str]) -> None:
+    """Names of the fields of a part and its parts, and of those that differ from the default."""
+    fields = getattr(type(part), "model_fields", {})
+    for name, field in fields.items():
+        value, place = getattr(part, name), f"{path}.{name}".lstrip(".")
+        known.add(place)
+        if value != field.get_default(call_default_factory=True):
+            used.add(place)
+        for item in value if isinstance(value, tuple) else (value,):
+            _collect(item, place, used, known)
+
+
+def test_scenarios__are_small() -> None:
+    for world in SCENARIOS.values():
+        assert isinstance(world.scenario, Scenario)
+        assert 5 <= world.scenario.floor.n_agents <= 12
+        assert world.scenario.episode.duration_s <= 7200
