@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import re
 import shlex
 import shutil
@@ -40,6 +41,7 @@ _EXTRA_OF = {
     "onnxscript": "export",
     "onnxruntime": "export",
     "simpy": "bench",
+    "pyarrow": "records",
 }
 
 Args = Sequence[str]
@@ -283,6 +285,69 @@ def _play(args: Args) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class SimulateArgs:
+    """Play any scenario with any rule or policy; write records and a picture."""
+
+    scenario: Annotated[str, tyro.conf.Positional]
+    """preset name or YAML file"""
+    policy: str = "marginal"
+    """progressive, marginal, theta:0.02, ratio:2.5, or the folder of a run or checkpoint"""
+    days: int = 1
+    """episodes played one after the other"""
+    campaigns: int = 1
+    """episodes played side by side"""
+    seed: int = 0
+    """seed of the first episode; the others follow"""
+    records: Path | None = None
+    """folder for calls.parquet, agents.parquet and inbound.parquet; none: no records"""
+    picture: Path | None = None
+    """PNG file for the timeline of the first episode; none: no picture"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+def _simulate(args: Args) -> int:
+    """Play any scenario with any policy; write records and a picture."""
+    asked = _parse(SimulateArgs, args, "simulate")
+    from rich.progress import Progress
+
+    from quietdial.experiments.rundir import writable_file, writable_folder
+    from quietdial.experiments.simulate import find_policy, simulate
+
+    scenario = load_scenario(asked.scenario)
+    policy = find_policy(asked.policy)
+    if asked.records is not None:
+        writable_folder(asked.records)
+    if asked.picture is not None:
+        if asked.picture.suffix.lower() != ".png":
+            raise ConfigError(f"picture = {str(asked.picture)!r} must end in .png")
+        writable_file(asked.picture)
+    console = _console()
+    hidden = asked.json or not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task(f"simulating {scenario.name}", total=1.0)
+        result = simulate(
+            policy,
+            scenario,
+            seed=asked.seed,
+            n_days=asked.days,
+            n_campaigns=asked.campaigns,
+            records=asked.records,
+            picture=asked.picture,
+            report=lambda share: bar.update(task, completed=share),
+        )
+    if asked.json:
+        sys.stdout.write(json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n")
+        return EXIT_OK
+    console.print(result.table())
+    for path in result.files:
+        console.print(f"Records: {path}")
+    if asked.picture is not None:
+        console.print(f"Picture: {asked.picture}")
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchArgs:
     """Measure the environment: its speed, or how well it reproduces the feasibility study."""
 
@@ -422,6 +487,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "calibrate": _calibrate,
     "export": _export,
     "play": _play,
+    "simulate": _simulate,
     "bench": _bench,
     "proof": _proof,
     "tensorboard": _tensorboard,

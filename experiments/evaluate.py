@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,18 +62,23 @@ def _seeds(base: int, n_days: int) -> NDArray[np.int64]:
     return base + np.arange(n_days, dtype=np.int64)
 
 
-def make_world(policy: Policy, scenario: Scenario, n_campaigns: int) -> World:
+def make_world(
+    policy: Policy, scenario: Scenario, n_campaigns: int, *, records: bool = False
+) -> World:
     """A world in which `policy` can act: its observation set, action kind and base threshold.
 
+    With `records` it keeps a raw log of every event (`envs/records.py`).
     Raises `ConfigError` when a learned policy's inputs, actions or decision interval are others
     than this world's.
     """
+    options: dict[str, Any] = {"records": True} if records else {}
     world = World(
         n_campaigns,
         scenario,
         observation=policy.observation,
         action=policy.action,
         base_theta=policy.base_theta,
+        **options,
     )
     if isinstance(policy, LearnedPolicy):
         spec, interval_s = policy.spec, scenario.episode.decision_interval_s

@@ -161,13 +161,15 @@ def style_of(name: str, others: Sequence[str] = ()) -> tuple[str, str]:
     return _MORE_STYLES[place % len(_MORE_STYLES)]
 
 
-def _new_figure(width_in: float, height_in: float) -> Figure:
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty white figure of this size in inches that belongs to no window."""
     figure = Figure(figsize=(width_in, height_in), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
+def dress(axes: Axes, x_label: str, y_label: str) -> None:
+    """Labels and a frame in the house look."""
     axes.set_xlabel(x_label, fontsize=12, color=INK)
     axes.set_ylabel(y_label, fontsize=12, color=INK)
     axes.tick_params(labelsize=11, colors=INK, length=3)
@@ -177,14 +179,14 @@ def _dress(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _head(figure: Figure, title: str, subtitle: str) -> None:
+def head(figure: Figure, title: str, subtitle: str) -> None:
     """Title and subtitle flush left, at a fixed distance in inches from the upper edge."""
     height = float(figure.get_size_inches()[1])
     figure.text(0.015, 1 - 0.14 / height, title, fontsize=14, weight="bold", color=INK, va="top")
     figure.text(0.015, 1 - 0.42 / height, subtitle, fontsize=11, color=FAINT, va="top")
 
 
-def _axes(figure: Figure, left: float, right: float, bottom: float, top: float) -> Axes:
+def axes_at(figure: Figure, left: float, right: float, bottom: float, top: float) -> Axes:
     """Axes whose edges stand at these distances in inches from the figure's edges."""
     width, height = (float(v) for v in figure.get_size_inches())
     return figure.add_axes(
@@ -217,15 +219,15 @@ def frontier_figure(
         raise ConfigError("the frontier picture needs at least one policy")
     if not 0.0 < cap <= 1.0:
         raise ConfigError(f"cap is {cap!r}, allowed is a fraction above 0 and at most 1")
-    figure = _new_figure(9.0, 5.6)
-    axes = _axes(figure, 0.77, 0.15, 0.65, 0.8)
-    _dress(axes, "silent calls per answered call (%)", "utilisation (% of available agent time)")
+    figure = new_figure(9.0, 5.6)
+    axes = axes_at(figure, 0.77, 0.15, 0.65, 0.8)
+    dress(axes, "silent calls per answered call (%)", "utilisation (% of available agent time)")
     axes.grid(color=GRID, linewidth=0.8)
     if not subtitle:
         subtitle = f"{points[0].utilisation.n} days, 95 % intervals; right of the line is forbidden"
     if curves:
         subtitle += "; curves: other knob settings"
-    _head(figure, title, subtitle)
+    head(figure, title, subtitle)
     names = [point.name for point in points] + list(curves or {})
     _draw_curves(axes, curves or {}, names)
     for point in points:
@@ -397,19 +399,19 @@ def day_figure(trace: DayTrace, *, title: str = "One simulated day", subtitle: s
         title: First line.
         subtitle: Second line, for instance the policy and the scenario; empty for counts.
     """
-    figure = _new_figure(9.0, 5.8)
-    upper = _axes(figure, 0.77, 1.35, 2.5, 0.8)
-    lower = _axes(figure, 0.77, 1.35, 0.65, 3.5)
+    figure = new_figure(9.0, 5.8)
+    upper = axes_at(figure, 0.77, 1.35, 2.5, 0.8)
+    lower = axes_at(figure, 0.77, 1.35, 0.65, 3.5)
     lower.sharex(upper)
-    _dress(upper, "", "agents")
+    dress(upper, "", "agents")
     clock = trace.opens_s is not None
-    _dress(lower, "time of day" if clock else "hours since the day began", "calls in flight")
+    dress(lower, "time of day" if clock else "hours since the day began", "calls in flight")
     start = trace.opens_s or 0.0
     silent_h = (np.asarray(trace.silent_s, dtype=np.float64) + start) / 3600
     if not subtitle:
         n = len(silent_h)
         subtitle = f"silent calls: {n}, one tick each" if n else "no silent call"
-    _head(figure, title, subtitle)
+    head(figure, title, subtitle)
     time_h, cells = _cells(trace, start)
     layers = (
         ("talking", cells["talk"], _TALK),
@@ -429,7 +431,7 @@ def day_figure(trace: DayTrace, *, title: str = "One simulated day", subtitle: s
     upper.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     upper.tick_params(labelbottom=False)
     handles, names = upper.get_legend_handles_labels()
-    _legend(upper, handles[::-1], names[::-1])
+    legend_beside(upper, handles[::-1], names[::-1])
     lower.fill_between(
         time_h,
         cells["flight_lo"],
@@ -450,7 +452,7 @@ def day_figure(trace: DayTrace, *, title: str = "One simulated day", subtitle: s
     lower.grid(axis="x", color=GRID, linewidth=0.8)
     handles, names = lower.get_legend_handles_labels()
     order = [names.index(name) for name in ("in flight", "its range", "silent call")]
-    _legend(lower, [handles[k] for k in order], [names[k] for k in order])
+    legend_beside(lower, [handles[k] for k in order], [names[k] for k in order])
     first, last = ((float(trace.time_s[place]) + start) / 3600 for place in (0, -1))
     upper.set_xlim(first, last)
     span = last - first
@@ -465,7 +467,8 @@ def _clock(hours: float, _: object) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
-def _legend(axes: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
+def legend_beside(axes: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """A legend to the right of the axes, in the order given."""
     axes.legend(
         handles,
         names,
@@ -522,12 +525,12 @@ def action_map_figure(
     seen = np.isfinite(actions.mean_action)
     if not seen.any():
         raise ConfigError("the action map has no cell with enough decisions")
-    figure = _new_figure(9.0, 5.4)
-    axes = _axes(figure, 0.77, 1.15, 0.65, 0.8)
-    _dress(axes, "calls in flight", "idle agents")
+    figure = new_figure(9.0, 5.4)
+    axes = axes_at(figure, 0.77, 1.15, 0.65, 0.8)
+    dress(axes, "calls in flight", "idle agents")
     if not subtitle:
         subtitle = f"{int(actions.visits.sum()):,} decisions; grey: hardly ever seen"
-    _head(figure, title, subtitle)
+    head(figure, title, subtitle)
     axes.set_facecolor("#ededed")
     low, high = float(actions.mean_action[seen].min()), float(actions.mean_action[seen].max())
     norm: Normalize
@@ -551,7 +554,7 @@ def action_map_figure(
     axes.set_ylim(float(up[rows.min()]), float(up[rows.max() + 1]))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    bar = figure.colorbar(mesh, cax=_axes(figure, 8.0, 0.8, 0.65, 0.8))
+    bar = figure.colorbar(mesh, cax=axes_at(figure, 8.0, 0.8, 0.65, 0.8))
     bar.set_label(unit, fontsize=12, color=INK)
     bar.ax.tick_params(labelsize=11, colors=INK, length=3)
     bar.outline.set_visible(False)
