@@ -32,7 +32,7 @@ from quietdial.envs.scenario.world import Scenario
     CALLER,  # number: inbound call that arrives
     CALLER_SERVED,  # number: inbound call; a: agent
     CALLER_LOST,  # number: inbound call; a: why
-    OVER,  # number: dial whose conversation ended; a: 1 success; b: 1 callback asked for
+    OVER,  # number: dial whose handling ended; a: 1 success; b: 1 callback asked for
     SESSION,  # number: session; a: 1 open, 0 close
     GONE,  # number: dial of a callee held beyond the limit who goes without an agent
 ) = range(1, 15)
@@ -47,7 +47,8 @@ VERDICTS: Final = ("machine", "person")
 _PERSON, _MACHINE = 0, 1
 _CUT = 0
 _LATE = 3
-_IDLE, _TALK, _WRAP, _OFF, _AT_MACHINE, _INBOUND = 0, 1, 2, 4, 6, 7
+_IDLE, _TALK, _WRAP, _OFF, _HELD, _AT_MACHINE, _INBOUND = 0, 1, 2, 4, 5, 6, 7
+_WITH_CALL = (_TALK, _WRAP, _HELD, _AT_MACHINE)
 
 Kind = Literal["int", "ms", "flag"] | tuple[str, ...]
 
@@ -353,6 +354,9 @@ class Assembler:
             if number in self._calls:
                 raise ConfigError(f"raw log at {t} ms: dial {number} is placed twice")
             self._calls[number] = _Call(None if a < 0 else a, b >= 0, t, t + c)
+            holder = self._agents.get(b)
+            if holder is not None and holder.state == _HELD:
+                holder.call = number
         elif code in (CALLER, CALLER_SERVED, CALLER_LOST):
             self._caller(t, code, number, a)
         elif code != SESSION:
@@ -386,6 +390,8 @@ class Assembler:
             call.dropped_ms = t
             self._leave_queue(call, t)
             self._finish(number, call)
+        elif code == OVER and call.outcome == "machine":
+            pass  # the change of its agent's state ends it
         elif code == OVER:
             call.success, call.callback = bool(a), bool(b)
             if call.connected_ms is not None:
@@ -449,7 +455,7 @@ class Assembler:
             self._end_part(t, stretch.call, call, old, new)
         if dial is None and old == _TALK and new == _WRAP:
             dial = stretch.call
-        self._agents[agent] = _Stretch(new, t, dial)
+        self._agents[agent] = _Stretch(new, t, dial if new in _WITH_CALL else None)
 
     def _end_part(self, t: int, number: int, call: _Call, old: int, new: int) -> None:
         """An agent leaves a state that belongs to this call."""

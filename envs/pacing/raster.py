@@ -164,11 +164,12 @@ def _read(world: World, row: int) -> _Floor:
     totals = {name: float(value[row]) for name, value in world.totals().items()}
     available_s = totals["available_s"]
     busy_s = totals["talk_s"] + totals["wrap_s"]
+    states = world.state.agent[row, :, AGENT_STATE]  # further codes: kinds of idle
     clock = _clock_of(world.scenario.model_dump_json())
     return _Floor(
         clock=clock.text(now_ms),
         title=world.scenario.name,
-        states=world.state.agent[row, :, AGENT_STATE],
+        states=np.where(states < len(STATES), states, STATES.index("idle")),
         by_age=ring[ages],
         in_flight=int(head[IN_FLIGHT]),
         waiting=int(head[WAITING]),

@@ -79,10 +79,11 @@ class RandomFloor:
         agent = self.draw.choice(free) if free and self.draw.random() < 0.1 else -1
         number, self.dials = self.dials, self.dials + 1
         self.count["dialed"] += 1
-        self.log(rec.DIAL, number, self.draw.randint(-1, 9), agent, self.draw.randint(0, 50))
+        delay = self.draw.randint(0, 50)
         if agent >= 0:
             self.count["reserved"] += 1
-            self.enter(agent, 5, number)
+            self.enter(agent, 5, self.draw.choice((-1, 12345)))  # the dial is not known yet
+        self.log(rec.DIAL, number, self.draw.randint(-1, 9), agent, delay)
         outcome = self.draw.choice((0, 0, 0, 1, 1, 2, 3, 4, 5, 6))
         self.later(3000, self.ended, number, outcome, agent)
 
@@ -189,6 +190,8 @@ class RandomFloor:
             return
         if state in (2, 6):
             self.over["call"].add(number)
+            if state == 6 and self.draw.random() < 0.5:  # as the kernel does
+                self.log(rec.OVER, number)
         elif state == 7:
             self.over["caller"].add(number)
         if state == 2 and self.has_break and self.draw.random() < 0.3:
@@ -362,7 +365,10 @@ def check_agents(records, n_agents, end_ms):
         for s in stretches:
             if not s.censored and s.call is not None:
                 talk[s.state, s.call] += s.to_ms - s.from_ms
+    held = {s.call for s in records.agents if s.state == "held"}
+    assert held == {call.call for call in records.calls if call.reserved}
     for call in records.calls:
+        assert call.success is None or call.outcome == "person"
         for state, length in (
             ("talk", call.talk_ms),
             ("wrap", call.wrap_ms),
