@@ -28,6 +28,9 @@ FAMILY_ALPHA = 1e-3
 POWER = 0.9
 """Probability of finding a bias of the stated smallest detectable size."""
 
+_LEAST_POOLED = 5  # cells
+_NO_ERROR_AT_ALL = 1e9  # shown for a wrong value that does not scatter
+
 
 class Comparison(NamedTuple):
     """One comparison of a simulated mean with its exact value."""
@@ -82,7 +85,9 @@ def mean_test(family: str, cell: str, values: FloatArray, exact: float, at: str 
     return Comparison(family, cell, float(values.mean()), exact, error, len(values), at)
 
 
-def ratio_test(family: str, cell: str, top: FloatArray, bottom: FloatArray, exact: float) -> Comparison:
+def ratio_test(
+    family: str, cell: str, top: FloatArray, bottom: FloatArray, exact: float
+) -> Comparison:
     """Test a ratio of totals, such as silent / answered, from one pair per campaign, (C,) each.
 
     Under the hypothesis top - exact x bottom has mean 0, so the test is one of a mean; divided by
@@ -100,26 +105,48 @@ def sampled(items: Sequence[Item], scale: float, least: int) -> list[Item]:
     return [items[place] for place in places]
 
 
+def pooled_z(tests: Sequence[Comparison]) -> float:
+    """What all tests of independent cells say together: their sum over its standard deviation.
+
+    A t statistic of d degrees of freedom has the variance d / (d - 2), so that under the
+    hypothesis the result is standard normal to a good approximation. It finds a small bias that
+    all cells have in common (Stouffer's method).
+    """
+    variance = sum((test.n - 1) / (test.n - 3) for test in tests)
+    return sum(test.z for test in tests) / math.sqrt(variance)
+
+
+def _pools(tests: Sequence[Comparison]) -> bool:
+    """Whether the tests come from as many independent cells, enough of them."""
+    cells = len({test.cell for test in tests})
+    return cells == len(tests) >= _LEAST_POOLED and min(test.n for test in tests) > 3
+
+
 def judge(part: str, tests: Iterable[Comparison], alpha: float = FAMILY_ALPHA) -> list[Figure]:
     """Decide all tests of a part, and say for each family what was found and what could be.
 
     Args:
         part: first word of the figures' names.
-        tests: all of them: the level of one is `alpha` / their number.
+        tests: all of them; the level of one is `alpha` / (their number + one for each family).
         alpha: false-alarm rate of all together.
 
     Returns:
-        For every family: cells, tests, false_alarm_rate, rejected (with a 95 % bound), largest_z
-        and smallest_bias.
+        For every family: cells, campaigns, false_alarm_rate, rejected (with a 95 % bound),
+        largest_z and smallest_bias; with one test for each of enough cells also common/rejected,
+        common/largest_z and common/smallest_bias, of a bias that all cells have in common.
     """
     rows = list(tests)
     if not rows:
         raise ConfigError(f"part {part!r} has no tests")
-    each = alpha / len(rows)
+    families: dict[str, list[Comparison]] = {}
+    for row in rows:
+        families.setdefault(row.family, []).append(row)
+    each = alpha / (len(rows) + len(families))
     figures = []
-    for family in dict.fromkeys(row.family for row in rows):
-        mine = [row for row in rows if row.family == family]
+    for family, mine in families.items():
         figures += _family(f"{part}/{family}", mine, each)
+        if _pools(mine):
+            figures += _common(f"{part}/{family}/common", mine, each)
     return figures
 
 
@@ -138,8 +165,8 @@ def _family(name: str, tests: Sequence[Comparison], each: float) -> list[Figure]
     def count(what: str, value: int, note: str) -> Figure:
         return row(what, value, "1", value, value, note)
 
-    alpha = each * len(tests)
-    largest = abs(worst.z) if math.isfinite(worst.z) else 1e9
+    alpha = each * (len(tests) + 1)
+    largest = min(abs(worst.z), _NO_ERROR_AT_ALL)
     return [
         count("cells", cells, "worlds"),
         row(
@@ -156,7 +183,7 @@ def _family(name: str, tests: Sequence[Comparison], each: float) -> list[Figure]
             "1",
             0.0,
             alpha,
-            f"at most, of the {len(tests)} tests of this family together; Bonferroni over the part",
+            f"at most: {len(tests)} tests and the common one; Bonferroni over the part",
         ),
         failures(
             f"{name}/rejected",
@@ -180,5 +207,32 @@ def _family(name: str, tests: Sequence[Comparison], each: float) -> list[Figure]
             float(biases.max()),
             f"relative bias found with probability {POWER}: median, least and greatest of the "
             f"cells; greatest in {widest.place}",
+        ),
+    ]
+
+
+def _common(name: str, tests: Sequence[Comparison], each: float) -> list[Figure]:
+    """The pooled test of a family; see `pooled_z`."""
+    z = pooled_z(tests)
+    limit = float(-special.ndtri(each / 2))
+    found = [f"all {len(tests)} cells together: z = {z:.2f}"] if abs(z) > limit else []
+    largest = min(abs(z), _NO_ERROR_AT_ALL)
+    weight = sum(abs(test.exact) / test.error for test in tests if test.error > 0.0)
+    bias = (limit + float(special.ndtri(POWER))) * math.sqrt(len(tests))
+    bias = bias / weight if weight else 0.0
+    n = len(tests)
+    return [
+        failures(f"{name}/rejected", found, 1, f"pooled z-test, |z| above {limit:.2f}"),
+        figure(
+            f"{name}/largest_z", largest, "standard errors", largest, largest, n, f"z = {z:.2f}"
+        ),
+        figure(
+            f"{name}/smallest_bias",
+            bias,
+            "1",
+            bias,
+            bias,
+            n,
+            f"relative bias, the same in all cells, found with probability {POWER}",
         ),
     ]

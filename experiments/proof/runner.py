@@ -112,7 +112,7 @@ def run(
     fresh: bool = False,
     state: Path = STATE,
     command: str = "quietdial proof",
-    parts: Sequence[Part] = PARTS,
+    parts: Sequence[Part] | None = None,
 ) -> list[Finished]:
     """Play the named parts, or all of them, print what was found, and save the figures.
 
@@ -124,7 +124,7 @@ def run(
         fresh: play again what is finished.
         state: folder in which finished parts are kept.
         command: command line, for the result file.
-        parts: all parts of the proof.
+        parts: all parts of the proof; None: `PARTS`.
 
     Returns:
         The named parts; see `Finished.failed` for what was rejected.
@@ -133,6 +133,7 @@ def run(
         ConfigError: a name is unknown.
         RunFolderError: the state folder cannot be written.
     """
+    parts = PARTS if parts is None else parts
     asked = chosen(names, parts)
     make_folder(state)
     scale = SAMPLE if quick else 1.0

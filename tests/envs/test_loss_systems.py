@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from quietdial.envs import ConfigError
-from quietdial.envs.laws import ExponentialLaw, LognormalLaw
+from quietdial.envs.laws import ConstantLaw, ExponentialLaw, LognormalLaw
+from quietdial.envs.pacing import chance
 from quietdial.envs.theory import (
     erlang_b,
     erlang_c,
@@ -128,6 +129,16 @@ def test_open_loop__another_limit_is_found():
         assert max(abs(test.z) for test in tests) > 6.0
     tests = erlang.simulate(right, 2_000_000, 6)
     assert max(abs(test.z) for test in tests) < 4.0  # missed with probability 1e-4
+
+
+def test_played_mean__is_what_the_kernel_draws():
+    """Draws spread evenly, no chance: a tenth of a millisecond, where half of one is at stake."""
+    law = ExponentialLaw(mean_s=3)
+    tables = law.table_ms()[None]
+    draws = [np.uint64((2 * k + 1) << 45) for k in range(2**18)]
+    drawn_s = np.mean([chance.duration_ms(tables, 0, draw) for draw in draws]) / 1000.0
+    assert erlang.played_mean_s(law) == pytest.approx(drawn_s, abs=1e-4)
+    assert erlang.played_mean_s(ConstantLaw(value_s=7)) == pytest.approx(7.0, abs=1e-12)
 
 
 def test_relaxation__is_long_enough():

@@ -4,6 +4,7 @@ import io
 import json
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from quietdial.experiments.proof.family import (
     Comparison,
     judge,
     mean_test,
+    pooled_z,
     ratio_test,
     sampled,
 )
@@ -82,9 +84,35 @@ def test_judge__shows_what_is_rejected_and_what_could_have_been():
     assert rows["part/good/campaigns"]["value"] == 50
     total = sum(rows[f"part/{name}/false_alarm_rate"]["value"] for name in ("good", "bad"))
     assert total == pytest.approx(1e-3)
+    assert rows["part/good/common/rejected"]["value"] == 0
+    assert "part/bad/common/rejected" not in rows
     bias = rows["part/good/smallest_bias"]
+    common = rows["part/good/common/smallest_bias"]["value"]
+    assert common == pytest.approx(bias["value"] / math.sqrt(5), rel=0.3)
     assert 0.05 < bias["lo"] <= bias["value"] <= bias["hi"] < 0.15
     assert [row["name"] for row in failed(list(rows.values()))] == ["part/bad/rejected"]
+
+
+def test_judge__finds_a_small_bias_that_all_cells_have():
+    """40 cells, each two standard errors off: none is rejected alone, all together are."""
+    rng = np.random.default_rng(5)
+    values = rng.normal(0.0, 1.0, (40, 100))
+    values -= values.mean(axis=1, keepdims=True)
+    values *= 0.1 / values.std(axis=1, ddof=1, keepdims=True)
+    tests = [mean_test("f", f"world {k}", 1.02 + row, 1.0) for k, row in enumerate(values)]
+    assert [test.z for test in tests] == pytest.approx([2.0] * 40)
+    found = failed(judge("part", tests))
+    assert [row["name"] for row in found] == ["part/f/common/rejected"]
+    assert "all 40 cells together: z = 12.5" in found[0]["note"]
+
+
+def test_pooled_z__is_standard_normal():
+    """20,000 families of ten cells; mean and variance within four standard errors, 1 % for t."""
+    rng = np.random.default_rng(6)
+    t = rng.standard_t(49, (20_000, 10))
+    z = np.array([pooled_z([Comparison("f", "c", 1 + x, 1.0, 1.0, 50) for x in row]) for row in t])
+    assert abs(z.mean()) < 4.0 / math.sqrt(20_000)
+    assert abs(z.var() - 1.0) < 4.0 * math.sqrt(2 / 20_000) + 0.01
 
 
 def test_tests__a_constant_that_is_wrong_is_rejected():
@@ -124,7 +152,7 @@ def test_failures__names_and_bounds():
 def room(monkeypatch):
     """Two parts that say how often they were played; `bad` can be made to fail or to break."""
     calls = {"good": 0, "bad": 0}
-    wrong: dict[str, object] = {"found": [], "error": None}
+    wrong: dict[str, Any] = {"found": [], "error": None}
 
     def play(name):
         def run(scale, report):
@@ -251,9 +279,6 @@ def test_verb__says_which_parts_there_are(tmp_path, capsys):
 @pytest.mark.parametrize("code", [0, 1])
 def test_verb__exits_with_the_verdict(room, tmp_path, monkeypatch, capsys, code):
     monkeypatch.setattr(runner, "PARTS", room.parts)
-    monkeypatch.setattr(
-        runner.run, "__kwdefaults__", {**runner.run.__kwdefaults__, "parts": room.parts}
-    )
     room.wrong["found"] = ["something"] * code
     output = tmp_path / "proof.json"
     args = ["proof", "--quick", "--state", str(tmp_path / "state"), "--output", str(output)]
@@ -305,6 +330,7 @@ def test_chain__another_world_is_found():
     """Handling, ringing, answer rate or policy off by a little: taken for wrong."""
     pair = chain.Pair("randomised", MarkovWorld(5, 0.3, 60.0, 10.0, 1.0))
     exact = chain.exact_of(pair)
+    assert isinstance(exact.policy, OrderUpTo)
     other = OrderUpTo(exact.policy.low, exact.policy.high, (0.5,) * 6)
     cases = [
         (pair.world._replace(handle_s=66.0), exact),
