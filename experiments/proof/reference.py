@@ -33,7 +33,7 @@ from quietdial.experiments.proof.family import FAMILY_ALPHA, POWER
 from quietdial.experiments.proof.parts import Figure, Report, failures
 from quietdial.experiments.proof.reference_worlds import SCENARIOS
 
-__all__ = ["Compared", "compare", "compared", "kernel_days", "run", "simpy_days"]
+__all__ = ["Compared", "compare", "compared", "kernel_days", "rule_of", "run", "simpy_days"]
 
 Totals = Mapping[str, NDArray[np.float64]]
 
@@ -121,7 +121,7 @@ def simpy_days(
     scenario: Scenario, ratio: float | None, seeds: Sequence[int]
 ) -> dict[str, NDArray[np.float64]]:
     """Final totals of campaigns of the SimPy model by name, each (len(seeds),)."""
-    days = [SimpyFloor(scenario, _rule(scenario, ratio), seed).run() for seed in seeds]
+    days = [SimpyFloor(scenario, rule_of(scenario, ratio), seed).run() for seed in seeds]
     return {name: np.array([day[name] for day in days]) for name in days[0]}
 
 
@@ -144,7 +144,12 @@ def kernel_days(
     return world.totals()
 
 
-def _rule(scenario: Scenario, ratio: float | None) -> Rule:
+def rule_of(scenario: Scenario, ratio: float | None) -> Rule:
+    """The SimPy model's rule for the kernel's action of that name.
+
+    Raises:
+        ConfigError: action `blend` without a ratio.
+    """
     if scenario.action == "blend":
         if ratio is None:
             raise ConfigError("action 'blend' needs a ratio; give a number, not None")

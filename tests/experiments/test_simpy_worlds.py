@@ -598,15 +598,14 @@ def test_inbound__without_waiting_is_erlang_b() -> None:
 
 
 def test_inbound__patience_capacity_and_the_close_lose_callers() -> None:
-    # an agent who is never there: everybody waits, at most 4 at a time, for 30 s
-    inbound = {"patience": constant(30), "capacity": 4}
-    scenario = with_inbound(0, inbound=inbound)
+    # The agent comes with the close: everybody waits, one at a time, for 30 s.
+    scenario = with_inbound(0, inbound={"patience": constant(30), "capacity": 1})
     late = scenario.model_copy(
         update={"floor": world(floor={"shifts": [{"n_agents": 1, "login": "11:00"}]}).floor}
     )
     (end,) = played(late, {}, 3600)
     assert end["inbound_arrived"] == end["inbound_lost"] == end["inbound_waited"] > 200
-    assert 30 * 200 < end["inbound_wait_s"] <= 4 * 3600
+    assert 30 * 40 < end["inbound_wait_s"] <= 3600
 
 
 def test_inbound__service_takes_the_agents_time_and_periods_end() -> None:
@@ -619,18 +618,37 @@ def test_inbound__service_takes_the_agents_time_and_periods_end() -> None:
     assert end["inbound_in_time"] == end["inbound_arrived"] - end["inbound_waited"]
 
 
-def test_blend__dials_when_a_service_ends_and_at_no_other_time() -> None:
-    # nobody answers, so the services are inbound: one outbound agent, two dials for each if idle
+@pytest.mark.parametrize("less_in_flight", [False, True])
+def test_blend__dials_when_a_service_ends_and_at_no_other_time(less_in_flight: bool) -> None:
+    # Nobody answers, so the services are inbound. One outbound agent: two dials if it is idle.
     scenario = with_inbound(
-        0, action="blend", blend={"min_free": 1, "extra": 1, "less_in_flight": False}
+        0,
+        action="blend",
+        blend={"min_free": 1, "extra": 1, "less_in_flight": less_in_flight},
+        inbound={"periods": [{"begins": "10:00", "per_h": 120}]},
     )
+    ending = {"outcome": "no_answer", "share": 1, "time": constant(60)}
+    calls = world(calls=never_answered([ending])).calls
     asked: list[int] = []
+    expected: list[int] = []
 
     def rule(floor: SimpyFloor) -> int:
         asked.append(blend(1.0)(floor))
+        in_flight = floor.n_in_flight if less_in_flight else 0
+        expected.append(2 - in_flight if floor.n_idle else 0)
         return asked[-1]
 
-    (end,) = played(scenario, rule, 3600)
+    (end,) = played(scenario.model_copy(update={"calls": calls}), rule, 3600)
     assert end["inbound_served"] - 1 <= len(asked) <= end["inbound_served"]
-    assert set(asked) == {0, 2}  # 0: the freed agent has taken the next caller
+    assert asked == expected
+    # With those in flight taken off, 0 is also asked for while two are on their way.
+    assert set(asked) == {0, 2}
     assert end["dialed"] == sum(asked)
+
+
+def test_blend__wants_enough_idle_agents() -> None:
+    # both agents are idle after each service, or one and the other serves
+    for least, dials in ((2, True), (3, False)):
+        scenario = with_inbound(1, action="blend", blend={"min_free": least})
+        (end,) = played(scenario, blend(1.0), 3600)
+        assert (end["dialed"] > 0) == dials
