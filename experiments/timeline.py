@@ -445,7 +445,9 @@ def _day(date: datetime.date) -> str:
 
 def _hours(axis: _Axis) -> tuple[list[float], list[str]]:
     total = float(axis.lengths.sum())
-    step_s = next(s for s in (300, 900, 1800, 3600, 7200, 14_400, 86_400) if total * 3600 / s <= 12)
+    most = 12 if len(axis.sessions) == 1 else 8
+    steps_s = (300, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400)
+    step_s = next((s for s in steps_s if total * 3600 / s <= most), 864_000)
     places, labels = [], []
     for session, left, length in zip(axis.sessions, axis.left, axis.lengths, strict=True):
         first = -(-session.wall_s // step_s) * step_s
