@@ -51,7 +51,7 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("erlang", "open-loop dialing has the closed forms of Erlang B, C, A and M/M/n + D", 8),
-    Part("chain", "order-up-to policies have the figures and the law of the exact Markov chain", 6),
+    Part("chain", "order-up-to policies have the figures and the law of the exact Markov chain", 8),
 )
 
 

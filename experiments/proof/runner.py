@@ -173,7 +173,7 @@ def _announce(
         if part not in to_play:
             console.print(f"[bold]{part.name}[/]: finished before")
         elif quick:
-            console.print(f"[bold]{part.name}[/]: {part.proves}; a sample, less than a minute")
+            console.print(f"[bold]{part.name}[/]: {part.proves}; a sample")
         else:
             console.print(
                 f"[bold]{part.name}[/]: {part.proves}; about {part.minutes:g} min on one core"
@@ -193,11 +193,18 @@ def _play(part: Part, scale: float, console: Console) -> tuple[list[Figure], flo
         TextColumn("{task.fields[now]}"),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(part.name, total=1.0, now="")
+        quarter = 0
 
         def report(what: str, share: float) -> None:
+            nonlocal quarter
             bar.update(task, completed=share, now=what)
+            if not console.is_terminal and int(4 * share) > quarter:
+                quarter = int(4 * share)
+                seconds = time.perf_counter() - began
+                console.print(f"  {part.name}: {25 * quarter} % done after {seconds:.0f} s")
 
         figures = part.load()(scale, report)
     if not figures:
