@@ -450,6 +450,8 @@ class ScenariosArgs:
 
     write: Path | None = None
     """folder for a page of each scenario and the table of all; none: list them here"""
+    pictures: tuple[str, ...] = ()
+    """with --write: draw a simulated day of these too; 'all' draws every one (minutes)"""
 
 
 def _scenarios(args: Args) -> int:
@@ -459,6 +461,8 @@ def _scenarios(args: Args) -> int:
 
     console = _console()
     if asked.write is None:
+        if asked.pictures:
+            raise ConfigError("--pictures needs a folder; add --write docs/scenarios")
         for name in preset_names():
             first = scenario_pages.summary(load_scenario(name))
             console.print(f"[bold]{name:<20}[/] {first}", no_wrap=True, overflow="ellipsis")
@@ -466,8 +470,12 @@ def _scenarios(args: Args) -> int:
     from quietdial.experiments.rundir import writable_folder
 
     folder = writable_folder(asked.write)
+    names = preset_names() if asked.pictures == ("all",) else asked.pictures
+    pictured = [load_scenario(name) for name in names]
     for path in scenario_pages.write(folder):
         console.print(str(path))
+    for scenario in pictured:
+        console.print(str(scenario_pages.draw(scenario, folder)))
     return EXIT_OK
 
 

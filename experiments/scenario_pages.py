@@ -6,10 +6,16 @@ ones; `texts` is everything that is written under docs/scenarios, but for the pi
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Any, Final, assert_never, cast
 
+import numpy as np
+
+from quietdial.agents.policy import Policy
+from quietdial.agents.rules import FixedRatio, Marginal
 from quietdial.envs.laws import (
     ConstantLaw,
     ExponentialLaw,
@@ -21,8 +27,9 @@ from quietdial.envs.laws import (
     UniformLaw,
     WeibullLaw,
 )
-from quietdial.envs.loading import write_text_atomic
+from quietdial.envs.loading import write_bytes_atomic, write_text_atomic
 from quietdial.envs.randomise import RANGES, ScenarioRanges
+from quietdial.envs.records import Assembler, Records
 from quietdial.envs.regulation.page import shown
 from quietdial.envs.scenario import (
     Detection,
@@ -36,6 +43,7 @@ from quietdial.envs.scenario import (
     load_scenario,
     preset_names,
 )
+from quietdial.experiments.evaluate import make_world
 
 COMMAND: Final = "quietdial scenarios --write docs/scenarios"
 """The command that writes the pages."""
@@ -45,6 +53,9 @@ PICTURE_SEED: Final = 1
 
 PICTURE_POLICY: Final = "marginal"
 """Rule that paces the pictured day."""
+
+PICTURE_DPI: Final = 100
+"""Dots per inch of a picture, 1000 points wide; at most 80 KB each."""
 
 REFERENCE: Final = ("markov-", "study-")
 """Beginnings of the names of the reference worlds."""
@@ -326,12 +337,9 @@ def _use(scenario: Scenario) -> list[str]:
 
 
 def _commands(scenario: Scenario) -> list[str]:
-    if scenario.action == "blend":
-        return [f"quietdial simulate {scenario.name}"]
-    return [
-        f"quietdial simulate {scenario.name} --policy {PICTURE_POLICY}",
-        f"quietdial train --scenario {scenario.name}",
-    ]
+    simulate = f"quietdial simulate {scenario.name} --policy {PICTURE_POLICY}"
+    train = f"quietdial train --scenario {scenario.name}"
+    return [simulate, train] if scenario.rule.cap < 1 else [simulate]  # no cap, no verdict
 
 
 def page(scenario: Scenario) -> str:
@@ -366,7 +374,7 @@ def page(scenario: Scenario) -> str:
 def _pacer(scenario: Scenario) -> str:
     if scenario.action == "blend":
         return "the event-triggered dialer with a ratio of 2"
-    return f"the rule `{PICTURE_POLICY}`"
+    return f"the rule `{PICTURE_POLICY}` as it is shipped, not tuned to this world"
 
 
 def summary(scenario: Scenario) -> str:
@@ -462,9 +470,9 @@ def random_page() -> str:
         "| Quantity | What, and why these bounds | " + " | ".join(f"`{n}`" for n in names) + " |",
         "|---" * (len(names) + 2) + "|",
     ]
-    for field, info in ScenarioRanges.model_fields.items():
-        values = [_range_text(getattr(RANGES[name], field)) for name in names]
-        lines.append(f"| `{field}` | {info.description} | " + " | ".join(values) + " |")
+    for name, info in ScenarioRanges.model_fields.items():
+        values = [_range_text(getattr(RANGES[which], name)) for which in names]
+        lines.append(f"| `{name}` | {info.description} | " + " | ".join(values) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -473,6 +481,64 @@ def texts() -> dict[str, str]:
     scenarios = [load_scenario(name) for name in preset_names()]
     pages = {f"{scenario.name}.md": page(scenario) for scenario in scenarios}
     return {"README.md": index(scenarios), "random.md": random_page(), **pages}
+
+
+@dataclass(frozen=True)
+class _EventDialer(FixedRatio):
+    """The scenario's own event-triggered dialer with a constant ratio (action `blend`)."""
+
+    name: str = field(default="event dialer", init=False, repr=False)
+    action: str = field(default="blend", init=False, repr=False)
+
+
+def day_records(scenario: Scenario, seed: int = PICTURE_SEED) -> Records:
+    """All records of the first day of a scenario, played by the pictured policy."""
+    policy: Policy = _EventDialer() if scenario.action == "blend" else Marginal()
+    world = make_world(policy, scenario, 1, records=True)
+    world.begin(np.ones(1, np.bool_), [seed])
+    assembler = Assembler(scenario)
+    active = np.ones(1, np.bool_)
+    state: object | None = None
+    while active.any():
+        actions, state = policy.act(world.observe(), state)
+        active = world.step(actions, active)[:, 4] == 0
+        assembler.feed(cast(Any, world).drain_log()[0])
+    assembler.close(round(1000 * float(world.clock_s()[0])))
+    return assembler.take()
+
+
+def first_day(scenario: Scenario) -> Scenario:
+    """The scenario with its first calendar day alone."""
+    episode = scenario.episode.model_copy(update={"n_days": 1})
+    return scenario.model_copy(update={"episode": episode})
+
+
+def draw(scenario: Scenario, folder: Path) -> Path:
+    """Draw one simulated day into <name>.png in an existing folder; returns the file.
+
+    Raises:
+        RunFolderError: the file cannot be written.
+    """
+    from quietdial.experiments.plots import png_bytes
+    from quietdial.experiments.timeline import floor_timeline
+
+    day = first_day(scenario)
+    policy = "event dialer" if scenario.action == "blend" else PICTURE_POLICY
+    figure = floor_timeline(day_records(day), day, policy=policy)
+    path = folder / f"{scenario.name}.png"
+    write_bytes_atomic(path, _fewer_colours(png_bytes(figure, dpi=PICTURE_DPI)))
+    return path
+
+
+def _fewer_colours(png: bytes) -> bytes:
+    """The same picture with a palette of 48 colours, a third of the size."""
+    from PIL import Image  # matplotlib depends on it
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        small = picture.convert("RGB").quantize(48, dither=Image.Dither.NONE)
+        small.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def write(folder: Path) -> list[Path]:

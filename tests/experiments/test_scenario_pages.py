@@ -79,10 +79,24 @@ def test_index__lists_every_scenario_once_and_links_lead_somewhere(repository) -
                 assert (folder / target).exists(), target
 
 
-def test_pictures__are_small(repository) -> None:
-    for path in (repository / "docs" / "scenarios").glob("*.png"):
-        assert path.stem in preset_names(), path.name
+def test_pictures__are_there_for_each_scenario_and_small(repository) -> None:
+    pictures = sorted((repository / "docs" / "scenarios").glob("*.png"))
+    assert sorted(path.stem for path in pictures) == sorted(preset_names())
+    for path in pictures:
         assert path.stat().st_size <= 80 * 1024, path.name
+
+
+def test_draw__pictures_the_first_day(tmp_path) -> None:
+    scenario = load_scenario("small-campaign-4")
+    short = scenario.episode.model_copy(update={"duration_s": 1800.0, "n_days": 2})
+    scenario = scenario.model_copy(update={"episode": short, "name": "half-hour"})
+    path = scenario_pages.draw(scenario, tmp_path)
+    assert path == tmp_path / "half-hour.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+    records = scenario_pages.day_records(scenario_pages.first_day(scenario))
+    assert {record.agent for record in records.agents} == {0, 1, 2, 3}
+    assert max(record.to_ms for record in records.agents) <= 1_900_000
+    assert len(records.calls) > 10
 
 
 def test_random_page__explains_every_range() -> None:
@@ -134,6 +148,8 @@ def test_scenarios_verb__lists_and_writes(tmp_path, capsys) -> None:
     assert main(["scenarios", "--write", str(tmp_path / "pages")]) == EXIT_OK
     written = {p.name: p.read_text(encoding="utf-8") for p in (tmp_path / "pages").iterdir()}
     assert written == TEXTS
+    assert main(["scenarios", "--pictures", "italy-5"]) == EXIT_USAGE
+    assert "--write" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main(["scenarios", "--write", str(tmp_path / "file")]) == EXIT_USAGE
     assert capsys.readouterr().err.count("\n") == 1
