@@ -426,6 +426,14 @@ def test_assembler__refuses_an_impossible_log(rows, words):
         Assembler(world()).feed(np.array(rows, np.int64))
 
 
+def test_codes__are_those_that_the_kernel_writes():
+    log = pytest.importorskip("quietdial.envs.pacing.log")
+    theirs = ("DIAL", "ENDED", "JUDGED", "QUEUED_UP", "CONNECT", "SILENT", "DROPPED")
+    more = ("AGENT_STATE_CHANGE", "CALLER_IN", "CALLER_SERVED", "CALLER_LOST", "OVER")
+    codes = [getattr(log, name) for name in (*theirs, *more, "SESSION_CHANGE")]
+    assert codes == list(range(rec.DIAL, rec.SESSION + 1))
+
+
 def test_assembler__refuses_misuse():
     assembler = Assembler(world())
     with pytest.raises(ConfigError, match=r"shape \(n, 6\)"):

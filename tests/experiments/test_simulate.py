@@ -176,8 +176,9 @@ def recorded(folder, scenario, **options):
     """A simulation with records: its result, and the columns of calls and agents."""
     result = simulate(FixedRatio(3.0), scenario, records=folder, **options)
     names = ("campaign", "outcome", "connected_ms", "late", "silent", "waited_ms", "dropped_ms")
-    more = ("heard", "repeats", "success", "callback", "reserved", "ended_ms")
+    more = ("heard", "repeats", "success", "callback", "reserved", "censored")
     calls = read_columns(folder / "calls.parquet", (*names, *more))
+    calls["is_open"] = calls["censored"] & (calls["connected_ms"] >= 0)
     agents = read_columns(folder / "agents.parquet", ("campaign", "state", "from_ms", "to_ms"))
     return result, calls, agents
 
@@ -201,8 +202,9 @@ def check_totals(result, calls, agents):
             "reserved": mine & calls["reserved"],
             "repeats": mine & (calls["repeats"] > 0),
             "successes": mine & calls["success"],
-            "callbacks": mine & calls["callback"],
         }
+        asked, talks = (np.count_nonzero(mine & calls[name]) for name in ("callback", "is_open"))
+        assert asked <= total.get("callbacks", 0) <= asked + talks, "counted when the talk begins"
         for name in ("machine", "busy", "no_answer", "invalid", "failure", "cancelled"):
             counts[name] = mine & (calls["outcome"] == name)
         for name in ("cut", "left", "amd"):
