@@ -137,8 +137,13 @@ class SimpyFloor:
 
     @property
     def n_in_flight(self) -> int:
-        """Dials that nobody has picked up yet, the world's own included."""
-        return self._calls.n_in_flight
+        """Dials on their way that no agent is set aside for (a reserved call has its own)."""
+        return self._calls.n_in_flight - self._team.n_held
+
+    @property
+    def n_reserved(self) -> int:
+        """Reserved calls on their way, one for each held agent."""
+        return self._team.n_held
 
     @property
     def n_detecting(self) -> int:

@@ -427,6 +427,21 @@ def test_reserved_call__to_a_machine_comes_again_after_the_pause() -> None:
     assert end["machine_agent"] == end["reserved"] - 1
 
 
+def test_reserved_call__is_not_in_flight_for_the_rule() -> None:
+    # Two agents in from 60. The held one and its call (73 to 83) are out of the rule's sight.
+    seen: dict[float, tuple[int, int]] = {}
+
+    def rule(floor: SimpyFloor) -> int:
+        seen[floor.env.now] = (floor.n_idle, floor.n_in_flight)
+        return int(floor.env.now in (0, 75))
+
+    shift = {"n_agents": 2, "login": "10:01"}
+    rules = {"quarantine_s": 60, "reserved_after_silent": True}
+    scenario = world(floor={"n_agents": 2, "shifts": [shift]}, people={"n_people": 2}, rule=rules)
+    played(scenario, rule, 90)
+    assert [seen[t] for t in (72, 73, 76, 84)] == [(2, 0), (1, 0), (1, 1), (1, 1)]
+
+
 def test_callback__is_a_reserved_call() -> None:
     # talked to from 10 to 40; due 40 s after 10; held 50 to 60, talked to from 60
     people = {"n_people": 1, "p_callback": 1.0, "callback_after": constant(40)}
