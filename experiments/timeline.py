@@ -464,7 +464,7 @@ def _hours(axis: _Axis) -> tuple[list[float], list[str]]:
 
 
 def _dates(axis: _Axis) -> tuple[list[float], list[str]]:
-    every = -(-len(axis.sessions) // 8)
+    every = -(-len(axis.sessions) // 7)
     places = [float(left) for left in axis.left[::every]]
     labels = [_day(s.date) if s.date else str(s.day + 1) for s in axis.sessions[::every]]
     return places, labels

@@ -8,8 +8,9 @@ tell apart. The same state gives the same pixels on every platform.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from quietdial.envs.pacing.state import AGENT_STATE, IN_FLIGHT, NOW, WAITING
 from quietdial.envs.pacing.world import World
 from quietdial.envs.records import STATES
-from quietdial.envs.scenario import Scenario
 from quietdial.envs.wall_clock import WallClock
 
 Picture = NDArray[np.uint8]
@@ -124,16 +124,21 @@ class _Floor(NamedTuple):
     cap: float
 
 
-@lru_cache(maxsize=8)
-def _clock_of(scenario_json: str) -> WallClock:
-    return WallClock(Scenario.model_validate_json(scenario_json))
+_clocks: WeakKeyDictionary[World, WallClock] = WeakKeyDictionary()
+
+
+def _clock_of(world: World) -> WallClock:
+    if world not in _clocks:
+        _clocks[world] = WallClock(world.scenario)
+    return _clocks[world]
 
 
 @cache
-def _glyph(character: str) -> NDArray[np.bool_]:
-    """Dots of a character, (8, 5); an unknown one is blank."""
+def _glyph(character: str, scale: int = 1) -> NDArray[np.bool_]:
+    """Dots of a character, (8 scale, 5 scale); an unknown one is blank."""
     columns = bytes.fromhex(_GLYPHS.get(character, _GLYPHS[" "]))
-    return np.unpackbits(np.frombuffer(columns, np.uint8)[None, :], axis=0, bitorder="little") > 0
+    rows = np.unpackbits(np.frombuffer(columns, np.uint8)[None, :], axis=0, bitorder="little")
+    return np.kron(rows, np.ones((scale, scale), np.uint8)) > 0
 
 
 @cache
@@ -144,7 +149,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 def _text(picture: Picture, x: int, y: int, text: str, colour: str = _INK, scale: int = 1) -> int:
     """Write text with its upper left corner at (x, y); returns the column after it."""
     for character in text.lower():
-        dots = np.kron(_glyph(character), np.ones((scale, scale), np.bool_))
+        dots = _glyph(character, scale)
         area = picture[y : y + dots.shape[0], x : x + dots.shape[1]]
         area[dots[: area.shape[0], : area.shape[1]]] = _rgb(colour)
         x += _PITCH * scale
@@ -165,7 +170,7 @@ def _read(world: World, row: int) -> _Floor:
     available_s = totals["available_s"]
     busy_s = totals["talk_s"] + totals["wrap_s"]
     states = world.state.agent[row, :, AGENT_STATE]  # further codes: kinds of idle
-    clock = _clock_of(world.scenario.model_dump_json())
+    clock = _clock_of(world)
     return _Floor(
         clock=clock.text(now_ms),
         title=world.scenario.name,
