@@ -17,25 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.log import AGENT_STATE_CHANGE as AGENT
+from quietdial.envs.pacing.log import CALLER_IN as CALLER
+from quietdial.envs.pacing.log import (
+    CALLER_LOST,
+    CALLER_SERVED,
+    CONNECT,
+    DIAL,
+    DROPPED,
+    ENDED,
+    GONE,
+    OVER,
+    SILENT,
+)
+from quietdial.envs.pacing.log import JUDGED as VERDICT
+from quietdial.envs.pacing.log import QUEUED_UP as QUEUED
+from quietdial.envs.pacing.log import SESSION_CHANGE as SESSION
 from quietdial.envs.scenario.world import Scenario
-
-# --- codes of the raw log: rows of (time_ms, code, number, a, b, c) -------------------------------
-(
-    DIAL,  # number: dial; a: person, -1 anonymous; b: held agent, -1 none; c: start delay [ms]
-    ENDED,  # number: dial, no longer in flight; a: outcome
-    VERDICT,  # number: dial; a: 1 person, 0 machine
-    QUEUED,  # number: dial that begins to wait for an agent
-    CONNECT,  # number: dial; a: agent; b: 1 if late; c: 1 if a machine
-    SILENT,  # number: dial; a: cause; b: earlier silent calls to the person; c: what is heard
-    DROPPED,  # number: dial of a machine that is dropped at its deadline
-    AGENT,  # number: agent; a: old state; b: new state; c: dial that it belongs to, -1 none
-    CALLER,  # number: inbound call that arrives
-    CALLER_SERVED,  # number: inbound call; a: agent
-    CALLER_LOST,  # number: inbound call; a: why
-    OVER,  # number: dial whose handling ended; a: 1 success; b: 1 callback asked for
-    SESSION,  # number: session; a: 1 open, 0 close
-    GONE,  # number: dial of a callee held beyond the limit who goes without an agent
-) = range(1, 15)
 
 OUTCOMES: Final = ("person", "machine", "busy", "no_answer", "invalid", "failure", "cancelled")
 CAUSES: Final = ("cut", "left", "amd")

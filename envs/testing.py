@@ -16,24 +16,55 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from quietdial.envs.pacing.spec import TOTALS
-from quietdial.envs.pacing.state import (
-    AGENT_STATE,
-    BEGAN,
-    COUNT,
-    END,
+from quietdial.envs.pacing.params import (
+    CLOSES,
     END_MS,
-    FREE,
-    HEAP,
-    IDLE,
-    IN_FLIGHT,
-    N_AGENT_STATES,
+    MAX_ATTEMPTS,
     N_AGENTS,
     N_LINES,
-    NOW,
+    OPENS,
     SILENT_PENALTY,
     STEP_MS,
+)
+from quietdial.envs.pacing.spec import FULL_TOTALS, TOTALS
+from quietdial.envs.pacing.state import (
+    AGENT_STATE,
+    ANALYSED,
+    ATTEMPTS,
+    BEGAN,
+    BREAK,
+    CALL_OUTCOME,
+    CALLERS,
+    COUNT,
+    DUE,
+    END,
+    FREE,
+    FRESH,
+    HEAP,
+    HEARING,
+    HELD,
+    IDLE,
+    IN_FLIGHT,
+    INBOUND_TALK,
+    LISTENED,
+    MACHINE_TALK,
+    MESSAGE_LINES,
+    N_AGENT_STATES,
+    NOW,
+    NOWHERE,
+    PEOPLE_DONE,
+    PERSON,
+    PLACE,
+    QUEUEING,
+    RESERVED_FLYING,
+    RETRIES,
+    SPARE,
+    STRAY,
+    TALK,
     WAITING,
+    WHO,
+    WRAP,
+    State,
 )
 from quietdial.envs.pacing.world import World
 
@@ -42,9 +73,12 @@ Policy = Callable[[NDArray[np.float32]], Any]
 AnyEnv = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
 _CLOSE = 1e-6
-_OUTCOMES = ("answered", "machine", "busy", "no_answer", "invalid")
+_TIMED = (TALK, WRAP, BREAK, MACHINE_TALK, INBOUND_TALK)
+"""Agent states that end by a timer."""
+_OUTCOMES = ("answered", "machine", "busy", "no_answer", "invalid", "failure", "cancelled")
 _CAUSES = ("silent_cut", "silent_left", "silent_amd")
-_TIMES = ("idle_s", "talk_s", "wrap_s", "break_s")
+_AT_WORK = ("idle_s", "talk_s", "wrap_s", "held_s", "machine_s", "inbound_s")
+_TIMES = (*_AT_WORK, "break_s", "off_s")
 
 
 class ContractError(AssertionError):
@@ -115,7 +149,7 @@ def check_episode(env: AnyEnv, policy: Policy | None = None, *, seed: int = 0) -
     final = {name: np.zeros(b) for name in last.totals}
     end_ms = world.state.head[:, END].copy()
     began_ms = world.state.head[:, BEGAN].copy()
-    step_ms = int(world.params.n[STEP_MS])
+    due = _decisions(world, began_ms, end_ms)
     number = 0
     while active.any():
         number += 1
@@ -130,9 +164,9 @@ def check_episode(env: AnyEnv, policy: Policy | None = None, *, seed: int = 0) -
         steps[active] += 1
         reward[active] += step.reward[active]
         cost[active] += step.cost[active]
-        ends = began_ms + number * step_ms >= end_ms
-        what = "truncated = {}, but the episode of {} ms has its end: {}"
-        _require(step.truncated == ends, active, number, what, step.truncated, end_ms, ends)
+        ends = number >= due
+        what = "truncated = {}, but the episode has {} decisions"
+        _require(step.truncated == ends, active, number, what, step.truncated, due)
         ended = active & ends
         same_step = _mode(env) is AutoresetMode.SAME_STEP
         _check_world(world, step, active & ~ended if same_step else active, number)
@@ -224,7 +258,7 @@ def _rows(vector: bool, b: int, answer: tuple[Any, ...]) -> _Step:
     terms = {key: value for key, value in flat["reward_terms"].items() if key[0] != "_"}
     totals = {key: value for key, value in flat["totals"].items() if key[0] != "_"}
     names = [entry.name for entry in TOTALS]
-    if list(totals) != names:
+    if list(totals) not in (names, [*names, *(entry.name for entry in FULL_TOTALS)]):
         raise ContractError(f"info['totals'] has {list(totals)}, it must have {names}")
     return _Step(
         observation=observation,
@@ -269,7 +303,8 @@ def _require(
 
 
 def _sum(totals: dict[str, Floats], names: tuple[str, ...]) -> Floats:
-    return np.asarray(sum(totals[name] for name in names))
+    """Sum of those of the totals that the world has."""
+    return np.asarray(sum(totals[name] for name in names if name in totals))
 
 
 def _check_observation(world: World, step: _Step, active: NDArray[np.bool_], number: int) -> None:
@@ -312,52 +347,113 @@ def _check_totals(
         _require(
             value >= before, active, number, "total {} fell from {} to {}", name, before, value
         )
+    counted = "counted" if "counted" in t else "silent"
     if last is not None:
-        silent = t["silent"] - last.totals["silent"]
+        silent = t[counted] - last.totals[counted]
         answered = t["answered"] - last.totals["answered"]
         _require(step.cost == silent, active, number, "cost is not the new silent calls")
         _require(step.answered == answered, active, number, "answered is not the newly answered")
     causes = _sum(t, _CAUSES)
     _require(t["silent"] == causes, active, number, "silent is not the sum of its three causes")
-    available = t["idle_s"] + t["talk_s"] + t["wrap_s"]
-    same = np.abs(t["available_s"] - available) <= _CLOSE
-    _require(same, active, number, "available is not idle + talk + wrap-up")
+    same = np.abs(t["available_s"] - _sum(t, _AT_WORK)) <= _CLOSE
+    _require(same, active, number, "available is not the time of all agents at work")
 
 
 def _check_world(world: World, step: _Step, active: NDArray[np.bool_], number: int) -> None:
     """The totals against the state that they stand for, and the state against itself."""
-    head, n, t = world.state.head, int(world.params.n[N_AGENTS]), step.totals
+    state, head, t = world.state, world.state.head, step.totals
+    n, full = int(world.params.n[N_AGENTS]), world.is_full
     flying, waiting = head[:, IN_FLIGHT], head[:, WAITING]
+    placed = flying + (state.more[:, RESERVED_FLYING] if full else 0)
     open_calls = t["dialed"] - _sum(t, _OUTCOMES)
     what = "dialed less all outcomes is {}, but {} calls are in flight"
-    _require(open_calls == flying, active, number, what, open_calls, flying)
+    _require(open_calls == placed, active, number, what, open_calls, placed)
     silence = t["answered"] - t["connected"] - t["silent"]
+    unheard = _people_at(state, QUEUEING) + _people_at(state, LISTENED) if full else waiting
     what = "answered less connected and silent is {}, but {} callees wait"
-    _require(silence == waiting, active, number, what, silence, waiting)
+    _require(silence == unheard, active, number, what, silence, unheard)
     clock_s = (head[:, NOW] - head[:, BEGAN]) / 1000.0
     spent = _sum(t, _TIMES)
     close = np.abs(spent - n * clock_s) <= _CLOSE * (1 + spent)
     _require(close, active, number, "agent time {} s is not {} agents x {} s", spent, n, clock_s)
-    lines = head[:, FREE] + flying + waiting
-    _require(lines == world.params.n[N_LINES], active, number, "a line is lost or used twice")
-    in_ring = world.state.cohort.sum(axis=1)
+    in_ring = state.cohort.sum(axis=1)
     what = "{} calls in flight by age, {} in all"
     _require(in_ring == flying, active, number, what, in_ring, flying)
     counts = head[:, COUNT : COUNT + N_AGENT_STATES]
-    states = world.state.agent[:, :, AGENT_STATE, None] == np.arange(N_AGENT_STATES)
+    states = state.agent[:, :, AGENT_STATE, None] == np.arange(N_AGENT_STATES)
     counted = states.sum(axis=1)
     what = "agents by state {}, counters {}"
     _require((counted == counts).all(axis=1), active, number, what, counted, counts)
-    extra = head[:, HEAP] - flying - (n - counts[:, IDLE])
-    _require((extra >= 0) & (extra <= 2), active, number, "a timer is missing or left over")
     nobody = (waiting == 0) | (counts[:, IDLE] == 0)
     _require(nobody, active, number, "a callee waits although an agent is idle")
+    timed = counts[:, list(_TIMED)].sum(axis=1)
+    lines = head[:, FREE] + placed + waiting
+    if full:
+        _check_full(world, active, number)
+        stray = (state.story[:, :, PLACE] == STRAY).sum(axis=1)
+        other = state.more[:, ANALYSED] + state.more[:, MESSAGE_LINES] + stray
+        lines = lines + other
+        missing = placed + other + timed - head[:, HEAP]
+        _require(missing <= 0, active, number, "{} timers are missing", missing)
+    else:
+        extra = head[:, HEAP] - placed - timed
+        _require((extra >= 0) & (extra <= 2), active, number, "a timer is missing or left over")
+    _require(lines == world.params.n[N_LINES], active, number, "a line is lost or used twice")
+
+
+def _people_at(state: State, place: int) -> NDArray[np.int64]:
+    """Calls of persons (not machines) at a place of `state.story`, (B,)."""
+    persons = state.call[:, :, CALL_OUTCOME] == PERSON
+    return np.asarray(((state.story[:, :, PLACE] == place) & persons).sum(axis=1))
+
+
+def _check_full(world: World, active: NDArray[np.bool_], number: int) -> None:
+    """What only full worlds have: held agents, callers, people, the places of calls."""
+    state, counts = world.state, world.state.head[:, COUNT : COUNT + N_AGENT_STATES]
+    more, place = state.more, state.story[:, :, PLACE]
+    what = "{} agents are held, but {} calls of the world are in flight"
+    held, reserved = counts[:, HELD], more[:, RESERVED_FLYING]
+    _require(held == reserved, active, number, what, held, reserved)
+    free = counts[:, IDLE] + counts[:, SPARE]
+    nobody = (more[:, CALLERS] == 0) | (free == 0)
+    _require(nobody, active, number, "an inbound caller waits although an agent is free")
+    for name, counter in (("under detection", ANALYSED), ("with a message", MESSAGE_LINES)):
+        where = LISTENED if counter == ANALYSED else HEARING
+        found = (place == where).sum(axis=1)
+        what = f"{{}} calls {name}, the counter says {{}}"
+        _require(found == more[:, counter], active, number, what, found, more[:, counter])
+    people = state.person.shape[1]
+    if people:
+        on_line = ((place != NOWHERE) & (place != STRAY) & (state.story[:, :, WHO] >= 0)).sum(
+            axis=1
+        )
+        known = more[:, RETRIES] + more[:, DUE] + more[:, PEOPLE_DONE] + on_line
+        fresh = people - more[:, FRESH]
+        what = f"fresh {{}} and known {{}} people are not the {people} of the list"
+        _require(fresh + known == people, active, number, what, fresh, known)
+        most = state.person[:, :, ATTEMPTS].max(axis=1)
+        allowed = int(world.params.n[MAX_ATTEMPTS])
+        what = f"a person was dialed {{}} times, allowed are {allowed}"
+        _require(most <= allowed, active, number, what, most)
+
+
+def _decisions(world: World, began: NDArray[np.int64], end: NDArray[np.int64]) -> Any:
+    """Decisions of each row's episode, (B,): each session has its own, the last may be short."""
+    step_ms, sessions = int(world.params.n[STEP_MS]), world.params.sessions
+    opens, closes = sessions[:, OPENS, None], sessions[:, CLOSES, None]
+    length = np.minimum(closes, end) - np.maximum(opens, began)
+    return (-(-np.maximum(length, 0) // step_ms)).sum(axis=0)
 
 
 def _check_end(world: World, final: dict[str, Floats], whole_day: NDArray[np.bool_]) -> None:
-    calls = world.scenario.calls
+    calls, rule = world.scenario.calls, world.scenario.rule
     laws = [calls.time_to_answer, *(u.time for u in calls.unanswered)]
-    longest_s = max(law.max_s() for law in laws) + world.scenario.rule.wait_limit_s
+    longest_s = max(law.max_s() for law in laws) + rule.wait_limit_s
+    greeting = [calls.greeting.start, calls.greeting.length] if calls.greeting else []
+    for law in (calls.setup, calls.detection.decision, *greeting):
+        longest_s += law.max_s() if law else 0.0
+    longest_s += rule.hold_s if rule.at_limit == "hold" else 0.0
+    longest_s += 1.0 if calls.calls_per_s else 0.0
     if world.scenario.episode.close_s >= longest_s:
         left = final["dialed"] - _sum(final, _OUTCOMES)
         left += final["answered"] - final["connected"] - final["silent"]

@@ -489,6 +489,16 @@ def _reference(args: Args) -> int:
     return EXIT_OK
 
 
+def _rules(args: Args) -> int:
+    """Print the page of the rules on silent calls (Markdown)."""
+    if args:
+        raise ConfigError(f"quietdial rules takes no arguments, not {' '.join(args)}")
+    from quietdial.envs.regulation.page import page
+
+    sys.stdout.write(page())
+    return EXIT_OK
+
+
 VERBS: dict[str, Callable[[Args], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -501,6 +511,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "tensorboard": _tensorboard,
     "scenarios": _scenarios,
     "reference": _reference,
+    "rules": _rules,
 }
 
 

@@ -12,33 +12,46 @@ import numpy as np
 
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.jit import compiled
-from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT, GRID
+from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
+from quietdial.envs.pacing.params import (
+    BLEND_EXTRA,
+    BLEND_FREE,
+    BLEND_LESS,
+    BLEND_OUTBOUND,
+    FEED_STEPS,
+    KNOWN_RATE,
+    MAX_DIALS,
+    N_AGENTS,
+    N_COHORTS,
+    PRIOR_RATE,
+)
 from quietdial.envs.pacing.state import (
     AGENT_SINCE,
     AGENT_STATE,
     BASE,
     BREAK,
     COUNT,
+    FEED_AT,
+    FEED_SIGHT,
     FREE,
+    GRID,
     IDLE,
     IN_FLIGHT,
     KEY,
-    KNOWN_RATE,
-    MAX_DIALS,
-    N_AGENTS,
-    N_COHORTS,
+    N_AGENT_STATES,
     NOW,
-    PRIOR_RATE,
+    OFF,
     RATE_ANSWERED,
     RATE_FINISHED,
     SET_DIALS,
     SET_KIND,
     SET_VALUE,
     SIGHT,
+    SPARE,
     WAITING,
 )
 
-DIALS, RESIDUAL, PROGRESSIVE, RATIO, THETA = 0, 1, 2, 3, 4
+DIALS, RESIDUAL, PROGRESSIVE, RATIO, THETA, DIALS_OR_CANCEL, BLEND = 0, 1, 2, 3, 4, 5, 6
 RESIDUAL_LOW, RESIDUAL_HIGH = -2, 3
 ROUNDING_SHIFT = 15
 """The fixed ratio is rounded anew every 2^15 ms, about as long as a call rings."""
@@ -61,13 +74,35 @@ def answer_rate(b, s, p):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
-    """Fill the row's outlook: expected releases R_g, expected answers A_g, variance of A_g - R_g.
+def seen_count(b, s, p, state):  # type: ignore[no-untyped-def]
+    """Agents in a state as the dialer sees them, late if the feed is delayed."""
+    if p.n[FEED_STEPS] > 0:
+        return np.int64(s.feed[b, _feed_row(b, s, p), state])
+    return s.head[b, COUNT + state]
 
-    R_g counts agents free within horizon g plus the wait limit, A_g calls in flight answered
-    within horizon g; both sums run over independent events of known probability (Poisson binomial),
-    from ages alone.
-    """
+
+@compiled(inline="always")
+def _feed_row(b, s, p):  # type: ignore[no-untyped-def]
+    """The row of the feed that the dialer reads: the oldest, which is written next."""
+    return (s.more[b, FEED_AT] + 1) % (p.n[FEED_STEPS] + 1)
+
+
+@compiled()
+def write_feed(b, s, p):  # type: ignore[no-untyped-def]
+    """Remember the agents as they are now; the dialer will see them when the delay is over."""
+    at = (s.more[b, FEED_AT] + 1) % (p.n[FEED_STEPS] + 1)
+    s.more[b, FEED_AT] = at
+    for state in range(N_AGENT_STATES):
+        s.feed[b, at, state] = s.head[b, COUNT + state]
+    _releases_ahead(b, s, p)
+    for g in range(GRID):
+        s.feed[b, at, FEED_SIGHT + g] = s.est[b, SIGHT + g]
+        s.feed[b, at, FEED_SIGHT + GRID + g] = s.est[b, SIGHT + 2 * GRID + g]
+
+
+@compiled(inline="always")
+def _releases_ahead(b, s, p):  # type: ignore[no-untyped-def]
+    """Expected releases R_g and their variance, from the ages of the agents' states."""
     r0 = r1 = r2 = r3 = r4 = 0.0
     v0 = v1 = v2 = v3 = v4 = 0.0
     now = s.head[b, NOW]
@@ -93,6 +128,32 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     sight[SIGHT + 2] = r2
     sight[SIGHT + 3] = r3
     sight[SIGHT + 4] = r4
+    sight[SIGHT + 10] = v0
+    sight[SIGHT + 11] = v1
+    sight[SIGHT + 12] = v2
+    sight[SIGHT + 13] = v3
+    sight[SIGHT + 14] = v4
+
+
+@compiled(inline="always")
+def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
+    """Fill the row's outlook: expected releases R_g, expected answers A_g, variance of A_g - R_g.
+
+    R_g counts agents free within horizon g plus the wait limit, A_g calls in flight answered
+    within horizon g; both sums run over independent events of known probability (Poisson binomial),
+    from ages alone.
+    """
+    now = s.head[b, NOW]
+    sight = s.est[b]
+    if p.n[FEED_STEPS] > 0:
+        row = _feed_row(b, s, p)
+        for g in range(GRID):
+            sight[SIGHT + g] = s.feed[b, row, FEED_SIGHT + g]
+            sight[SIGHT + 2 * GRID + g] = s.feed[b, row, FEED_SIGHT + GRID + g]
+    else:
+        _releases_ahead(b, s, p)
+    v0, v1, v2 = sight[SIGHT + 10], sight[SIGHT + 11], sight[SIGHT + 12]
+    v3, v4 = sight[SIGHT + 13], sight[SIGHT + 14]
     a0 = a1 = a2 = a3 = a4 = 0.0
     left = s.head[b, IN_FLIGHT]
     if left > 0:
@@ -148,7 +209,7 @@ def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
     waiting callees and A_g, R_g, sd_g come from the outlook with the calls already added; as many
     calls as progressive dialing are always allowed (science B).
     """
-    spare = s.head[b, COUNT + IDLE] - s.head[b, WAITING]
+    spare = seen_count(b, s, p, IDLE) - s.head[b, WAITING]
     certain = spare - s.head[b, IN_FLIGHT]
     most = min(p.n[MAX_DIALS], s.head[b, FREE])
     dials = min(max(certain, 0), most)
@@ -175,24 +236,36 @@ def _index_dials(b, s, p):  # type: ignore[no-untyped-def]
     return marginal_dials(b, s, p, s.est[b, SET_VALUE])
 
 
+@compiled()
+def _blend_dials(b, s, p):  # type: ignore[no-untyped-def]
+    """Calls of the event-triggered dialer (scenario.BlendDialer)."""
+    idle = seen_count(b, s, p, IDLE)
+    if idle + seen_count(b, s, p, SPARE) < p.n[BLEND_FREE] or idle < p.n[BLEND_OUTBOUND]:
+        return np.int64(0)
+    wanted = np.int64(np.floor(s.est[b, SET_VALUE] * idle + 0.5)) + p.n[BLEND_EXTRA]
+    return wanted - s.head[b, IN_FLIGHT] if p.n[BLEND_LESS] else wanted
+
+
 @compiled(inline="always")
 def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
     """Calls that the standing control asks for; one-shot kinds only when `one_shot` is true."""
     kind = s.head[b, SET_KIND]
     most = min(p.n[MAX_DIALS], s.head[b, FREE])
     wanted = 0
-    if kind == DIALS:
+    if kind == DIALS or kind == DIALS_OR_CANCEL:
         wanted = s.head[b, SET_DIALS] if one_shot else 0
     elif kind == RESIDUAL:
         wanted = s.head[b, BASE] + s.head[b, SET_DIALS] if one_shot else 0
     elif kind == PROGRESSIVE:
-        wanted = s.head[b, COUNT + IDLE] - s.head[b, WAITING] - s.head[b, IN_FLIGHT]
+        wanted = seen_count(b, s, p, IDLE) - s.head[b, WAITING] - s.head[b, IN_FLIGHT]
     elif kind == RATIO:
         # random rounding, new in every block of time, so that the target is exact on average
         block = s.head[b, NOW] >> ROUNDING_SHIFT
         u = chance.draw(np.uint64(s.head[b, KEY]), chance.ROUNDING, block)
-        exact = s.est[b, SET_VALUE] * s.head[b, COUNT + IDLE]
+        exact = s.est[b, SET_VALUE] * seen_count(b, s, p, IDLE)
         wanted = np.int64(np.floor(exact + chance.unit(u))) - s.head[b, IN_FLIGHT]
+    elif kind == BLEND:
+        wanted = 0 if one_shot else _blend_dials(b, s, p)
     else:
         wanted = _index_dials(b, s, p)
     return min(max(wanted, 0), most)
@@ -200,5 +273,6 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
 
 @compiled(inline="always")
 def agents_present(b, s, p):  # type: ignore[no-untyped-def]
-    """Agents not on break, at least 1."""
-    return max(p.n[N_AGENTS] - s.head[b, COUNT + BREAK], 1)
+    """Agents logged in and not on break, as the dialer sees them, at least 1."""
+    away = seen_count(b, s, p, BREAK) + seen_count(b, s, p, OFF)
+    return max(p.n[N_AGENTS] - away, 1)

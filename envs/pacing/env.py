@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import spec
-from quietdial.envs.pacing.viewer import check_render_mode, frame
+from quietdial.envs.pacing.raster import frame_rgb
+from quietdial.envs.pacing.screen import Screen
+from quietdial.envs.pacing.viewer import RENDER_MODES, check_render_mode, frame
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 
@@ -45,14 +47,16 @@ An episode is one compliance window (default 8 hours). Dialing stops `close_s` b
 
 ## Arguments
 
-As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
+As `quietdial.envs.pacing.world.World` without `records` and `full`; `privileged`: put hidden truth
+into `info["privileged"]`; `render_mode`: "ansi" (text), "rgb_array" (picture), "human" (redrawn in
+the terminal) or None.
 
 ## Version History
 
 * v1: first version.
 """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
         base_theta: float = 0.02,
         start: str = "open",
         horizon_s: float | None = None,
+        privileged: bool = False,
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
@@ -78,6 +83,8 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
             horizon_s=horizon_s,
         )
         self.render_mode = render_mode
+        self._privileged = privileged
+        self._screen: Screen | None = None
         self.observation_space = self.world.observation_space
         self.action_space = self.world.action_space
         self._all = np.ones(1, np.bool_)
@@ -104,7 +111,9 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
         self.world.begin(self._all, None if seed is None else [seed])
         self._seeded = True
         self._running = True
-        return self.world.observe()[0], self._info(np.zeros(5))
+        if self.render_mode == "human":
+            self._draw()
+        return self.world.observe()[0], self._info(np.zeros(6))
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Play one decision interval; see the class for what comes back."""
@@ -116,16 +125,37 @@ As `quietdial.envs.pacing.world.World`, and `render_mode` ("ansi" or None).
         truncated = bool(out[4])
         self._running = not truncated
         reward = float(out[0] + out[1])
+        if self.render_mode == "human":
+            self._draw(force=truncated)
         return self.world.observe()[0], reward, False, truncated, self._info(out)
 
     def _info(self, out: NDArray[np.float64]) -> dict[str, Any]:
-        return {
+        info: dict[str, Any] = {
             "cost": float(out[2]),
             "answered": float(out[3]),
+            "harm": float(out[5]),
             "reward_terms": {"idle": float(out[0]), "silent": float(out[1])},
             "totals": {name: float(value[0]) for name, value in self.world.totals().items()},
         }
+        if self._privileged:
+            info["privileged"] = self.world.privileged()[0]
+        return info
 
-    def render(self) -> str | None:
-        """The floor as text when `render_mode` is "ansi"."""
-        return frame(self.world, 0) if self.render_mode == "ansi" else None
+    def render(self) -> Any:
+        """The floor: a str for "ansi", (H, W, 3) uint8 for "rgb_array"; None otherwise."""
+        if self.render_mode == "ansi":
+            return frame(self.world, 0)
+        if self.render_mode == "rgb_array":
+            return frame_rgb(self.world, 0)
+        return None
+
+    def _draw(self, *, force: bool = False) -> None:
+        if self._screen is None:
+            self._screen = Screen()
+        self._screen.draw(self.world, 0, force=force)
+
+    def close(self) -> None:
+        """Give the terminal back; may be called twice."""
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None

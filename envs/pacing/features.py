@@ -15,35 +15,76 @@ from quietdial.envs.pacing.control import (
     answer_rate,
     look_ahead,
     marginal_dials,
+    seen_count,
 )
+from quietdial.envs.pacing.counts import silent_calls, time_in
+from quietdial.envs.pacing.full.windows import counted_silent, tally, window_counts
 from quietdial.envs.pacing.jit import compiled
-from quietdial.envs.pacing.kernel import silent_calls, time_in
-from quietdial.envs.pacing.outlook import GRID
+from quietdial.envs.pacing.params import (
+    BASE_THETA,
+    CAP,
+    CLOSES,
+    END_MS,
+    HAS_SHIFTS,
+    IS_FULL,
+    N_AGENTS,
+    N_PEOPLE,
+    N_RULE_WINDOWS,
+    OPENS,
+    PRIOR_RATE,
+    SPAN_FROM,
+    SPAN_UNTIL,
+    WORKED,
+)
 from quietdial.envs.pacing.state import (
+    AMD_MACHINE,
     ANSWERED,
     BASE,
-    BASE_THETA,
     BREAK,
-    CAP,
+    CALLBACKS,
+    CALLERS,
+    CANCELS,
     CONNECTED,
-    COUNT,
+    COUNTED,
     DIALED,
-    END_MS,
+    FAILURES,
+    GRID,
+    HARM,
+    HELD,
     IDLE,
     IN_FLIGHT,
+    INBOUND_ARRIVED,
+    INBOUND_IN_TIME,
+    INBOUND_LOST,
+    INBOUND_SERVED,
+    INBOUND_TALK,
+    INBOUND_WAIT_MS,
+    INBOUND_WAITED,
+    LATE,
+    MACHINE_AGENT,
+    MACHINE_DROPPED,
+    MACHINE_TALK,
     MACHINES,
-    N_AGENTS,
+    MESSAGES,
     N_WINDOWS,
     NOW,
+    OFF,
     OPEN_ANSWERED,
     OPEN_SILENT,
-    PRIOR_RATE,
+    OUT_AT,
+    PEOPLE_DONE,
+    PICKED_UP,
     RATE_ANSWERED,
     RATE_FINISHED,
+    REPEATS,
+    RESERVED,
+    SESSION,
     SIGHT,
     SILENT_AMD,
     SILENT_CUT,
     SILENT_LEFT,
+    SPARE,
+    SUCCESSES,
     TALK,
     WAIT_ACC,
     WAITING,
@@ -51,6 +92,9 @@ from quietdial.envs.pacing.state import (
 )
 
 NONE, MARKOV, COUNTERS, FULL = 0, 1, 2, 3
+N_COUNTERS = 21
+LEAVING_MS = 300_000
+"""Agents whose log-out is so near are leaving."""
 SET_CODES = {"none": NONE, "markov": MARKOV, "counters": COUNTERS, "full": FULL}
 
 
@@ -60,17 +104,22 @@ def _cut(x, low, high):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
+def _over_cap(silent, answered, cap):  # type: ignore[no-untyped-def]
+    return _cut(40.0 * ((silent + 1.5) / (answered + 50.0) - cap), -2.0, 2.0)
+
+
+@compiled(inline="always")
 def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
-    idle = s.head[b, COUNT + IDLE]
+    idle = seen_count(b, s, p, IDLE)
     waiting = s.head[b, WAITING]
     m = np.float64(agents_present(b, s, p))
     rate = answer_rate(b, s, p)
     out[b, 0] = min(idle, 8) / 4.0
     out[b, 1] = 3.0 * idle / m
     out[b, 2] = min(waiting, 3)
-    out[b, 3] = s.head[b, COUNT + TALK] / m
-    out[b, 4] = 3.0 * s.head[b, COUNT + WRAP] / m
-    out[b, 5] = 3.0 * s.head[b, COUNT + BREAK] / p.n[N_AGENTS]
+    out[b, 3] = seen_count(b, s, p, TALK) / m
+    out[b, 4] = 3.0 * seen_count(b, s, p, WRAP) / m
+    out[b, 5] = 3.0 * seen_count(b, s, p, BREAK) / p.n[N_AGENTS]
     out[b, 6] = 2.0 * np.sqrt(rate) - 1.0
     for w in range(1, N_WINDOWS):
         finished = s.est[b, RATE_FINISHED + w] + 1.0
@@ -78,24 +127,64 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
         out[b, 6 + w] = 2.0 * np.sqrt(_cut(recent, 0.0, 1.0)) - 1.0
     out[b, 10] = _cut(6.0 * s.head[b, IN_FLIGHT] * rate / m, 0.0, 12.0)
     out[b, 11] = min(np.sqrt(m) / 10.0, 5.0)
-    answered = np.float64(s.head[b, ANSWERED] + s.head[b, OPEN_ANSWERED])
-    silent = np.float64(silent_calls(b, s) + s.head[b, OPEN_SILENT])
+    answered = np.float64(s.head[b, ANSWERED])
+    silent = np.float64(silent_calls(b, s))
+    spent, span = s.head[b, NOW], p.n[END_MS]
+    if p.n[IS_FULL]:
+        silent, answered = window_counts(b, s, p, 0)
+        spent, span = _window_time(b, s, p)
+    answered += s.head[b, OPEN_ANSWERED]
+    silent += s.head[b, OPEN_SILENT]
     cap = p.x[CAP]
     out[b, 12] = _cut((silent - cap * answered) / 3.0, -3.0, 3.0)
-    out[b, 13] = _cut(40.0 * ((silent + 1.5) / (answered + 50.0) - cap), -2.0, 2.0)
+    out[b, 13] = _over_cap(silent, answered, cap)
     out[b, 14] = 1.0 if idle == 0 and waiting == 0 else 0.0
-    left = p.n[END_MS] - s.head[b, NOW]
-    out[b, 15] = left / p.n[END_MS]
-    to_come = answered * left / max(s.head[b, NOW], 60000)
+    left = span - spent
+    out[b, 15] = left / span
+    to_come = answered * left / max(spent, 60000)
     allowed = (cap * (answered + to_come) - silent) / (to_come + 20.0)
     out[b, 16] = _cut(allowed / cap, 0.0, 3.0)
+    out[b, 17] = 1.0
+    out[b, 18] = 0.0
+    out[b, 19] = 1.0
+    out[b, 20] = out[b, 13]
+    if p.n[IS_FULL]:
+        _full_counters(b, s, p, out, m)
+
+
+@compiled()
+def _window_time(b, s, p):  # type: ignore[no-untyped-def]
+    """Open time of the rule's first window: spent and in all [ms]."""
+    row = p.sessions[s.more[b, SESSION]]
+    worked = row[WORKED] + max(min(s.head[b, NOW], row[CLOSES]) - row[OPENS], 0)
+    return worked - row[SPAN_FROM], row[SPAN_UNTIL] - row[SPAN_FROM]
+
+
+@compiled()
+def _full_counters(b, s, p, out, m):  # type: ignore[no-untyped-def]
+    """What differs from a plain world: agents logged in and leaving, the list, other windows."""
+    out[b, 17] = 1.0 - seen_count(b, s, p, OFF) / p.n[N_AGENTS]
+    if p.n[HAS_SHIFTS] or p.sessions.shape[0] > 1:
+        soon = s.head[b, NOW] + LEAVING_MS
+        leaving = 0
+        for i in range(p.n[N_AGENTS]):
+            if s.head[b, NOW] < s.trait[b, i, OUT_AT] <= soon:
+                leaving += 1
+        out[b, 18] = min(leaving / m, 1.0)
+    if p.n[N_PEOPLE] > 0:
+        out[b, 19] = 1.0 - s.more[b, PEOPLE_DONE] / p.n[N_PEOPLE]
+    for w in range(1, p.n[N_RULE_WINDOWS]):
+        silent, answered = window_counts(b, s, p, w)
+        over = _over_cap(silent, answered, p.caps[w])
+        if over > out[b, 20]:
+            out[b, 20] = over
 
 
 @compiled(inline="always")
 def _outlook(b, s, p, out, at):  # type: ignore[no-untyped-def]
     m = np.float64(agents_present(b, s, p))
     root = np.sqrt(m)
-    spare = np.float64(s.head[b, COUNT + IDLE] - s.head[b, WAITING])
+    spare = np.float64(seen_count(b, s, p, IDLE) - s.head[b, WAITING])
     risk = 0.0
     for g in range(GRID):
         release = s.est[b, SIGHT + g]
@@ -130,13 +219,13 @@ def observe(s, p, set_code, residual, out):  # type: ignore[no-untyped-def]
             s.head[b, BASE] = base
         if set_code >= COUNTERS:
             _counters(b, s, p, out)
-            at = 17
+            at = N_COUNTERS
             if set_code == FULL:
                 _outlook(b, s, p, out, at)
                 at += 4 * GRID + 1
             out[b, at] = min(base, 8) / 4.0
         elif set_code == MARKOV:
-            busy = s.head[b, COUNT + TALK] + s.head[b, COUNT + WRAP]
+            busy = seen_count(b, s, p, TALK) + seen_count(b, s, p, WRAP)
             out[b, 0] = busy / p.n[N_AGENTS]
             out[b, 1] = min(s.head[b, IN_FLIGHT] / p.n[N_AGENTS], 8.0)
 
@@ -159,12 +248,73 @@ def totals(s, out):  # type: ignore[no-untyped-def]
         out[6, b] = s.head[b, SILENT_AMD]
         for i in range(4):
             out[7 + i, b] = s.head[b, MACHINES + i]
-        idle_s = time_in(b, s, IDLE) / 1000.0
+        idle_s = (time_in(b, s, IDLE) + time_in(b, s, SPARE)) / 1000.0
         talk_s = time_in(b, s, TALK) / 1000.0
         wrap_s = time_in(b, s, WRAP) / 1000.0
+        other_ms = time_in(b, s, HELD) + time_in(b, s, MACHINE_TALK) + time_in(b, s, INBOUND_TALK)
         out[11, b] = idle_s
         out[12, b] = talk_s
         out[13, b] = wrap_s
         out[14, b] = time_in(b, s, BREAK) / 1000.0
-        out[15, b] = idle_s + talk_s + wrap_s
+        out[15, b] = idle_s + talk_s + wrap_s + other_ms / 1000.0
         out[16, b] = (s.head[b, WAIT_ACC] + s.head[b, WAITING] * s.head[b, NOW]) / 1000.0
+
+
+@compiled()
+def full_totals(s, p, out):  # type: ignore[no-untyped-def]
+    """Write the further running totals of a full world.
+
+    Args:
+        s: State of B campaigns, only read.
+        p: Params.
+        out: (len(FULL_TOTALS), B) float64, written; rows in the order of `spec.FULL_TOTALS`.
+    """
+    for b in range(s.head.shape[0]):
+        more = s.more[b]
+        out[0, b] = counted_silent(b, s, p)
+        out[1, b] = more[LATE]
+        out[2, b] = more[MESSAGES]
+        out[3, b] = s.head[b, FAILURES]
+        out[4, b] = s.head[b, CANCELS]
+        out[5, b] = more[MACHINE_AGENT]
+        out[6, b] = more[MACHINE_DROPPED]
+        out[7, b] = more[AMD_MACHINE]
+        out[8, b] = more[RESERVED]
+        out[9, b] = more[CALLBACKS]
+        out[10, b] = more[REPEATS]
+        out[11, b] = more[HARM] / 1e6
+        out[12, b] = more[PEOPLE_DONE]
+        out[13, b] = more[SUCCESSES]
+        out[14, b] = more[INBOUND_ARRIVED]
+        out[15, b] = more[INBOUND_SERVED]
+        out[16, b] = more[INBOUND_LOST]
+        out[17, b] = more[INBOUND_WAITED]
+        out[18, b] = more[INBOUND_IN_TIME]
+        wait_ms = more[INBOUND_WAIT_MS] + more[CALLERS] * s.head[b, NOW]
+        for i in range(more[CALLERS]):
+            wait_ms -= s.caller[b, i, 1]
+        out[19, b] = wait_ms / 1000.0
+        out[20, b] = time_in(b, s, OFF) / 1000.0
+        out[21, b] = time_in(b, s, HELD) / 1000.0
+        out[22, b] = time_in(b, s, MACHINE_TALK) / 1000.0
+        out[23, b] = time_in(b, s, INBOUND_TALK) / 1000.0
+
+
+@compiled()
+def full_windows(s, p, silent, answered, seen, seen_answered):  # type: ignore[no-untyped-def]
+    """Write the counts of the running windows of a full world, truth and estimate.
+
+    Args:
+        s: State of B campaigns, only read.
+        p: Params.
+        silent: (B, W) float64, written: silent calls in the rule's numerator.
+        answered: (B, W) float64, written: answered calls.
+        seen: (B, W) float64, written: silent calls by the dialer's estimate.
+        seen_answered: (B, W) float64, written: answered calls by the dialer's estimate.
+    """
+    for b in range(s.head.shape[0]):
+        for w in range(p.n[N_RULE_WINDOWS]):
+            row = s.window[b, w]
+            silent[b, w] = tally(b, s, p, COUNTED) - row[COUNTED]
+            answered[b, w] = tally(b, s, p, PICKED_UP) - row[PICKED_UP]
+            seen[b, w], seen_answered[b, w] = window_counts(b, s, p, w)

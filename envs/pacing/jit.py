@@ -25,7 +25,7 @@ def _fingerprint() -> str:
     """Hash of every source file of this folder, and of the law tables' shape (laws.py)."""
     here = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted([*here.glob("*.py"), here.parent / "laws.py"]):
+    for path in sorted([*here.rglob("*.py"), here.parent / "laws.py"]):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

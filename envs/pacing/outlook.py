@@ -7,18 +7,26 @@ and the numpy twin read the same numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.envs.laws import Law
+from quietdial.envs.pacing.state import (
+    BREAK,
+    GRID,
+    INBOUND_TALK,
+    MACHINE_TALK,
+    N_AGENT_STATES,
+    TALK,
+    WRAP,
+)
 from quietdial.envs.scenario import Scenario
 
 FloatArray = NDArray[np.float64]
 
-GRID = 5
-"""Number of look-ahead times: the 10, 30, 50, 70 and 90 % quantiles of the time to answer."""
 AGE_SHIFT = 11
 """An agent's age bin is age_ms >> AGE_SHIFT: bins of 2.048 s."""
 AGE_BINS = 512
@@ -34,19 +42,23 @@ class Outlook(NamedTuple):
 
     horizon_s: FloatArray  # (GRID,) look-ahead times [s]
     weight: FloatArray  # (GRID,) share of answered calls that each stands for
-    release: FloatArray  # (3, AGE_BINS, GRID) P(free within horizon + wait limit | state, age)
+    release: FloatArray  # (states less idle, AGE_BINS, GRID) P(free within horizon + wait limit)
     ring: FloatArray  # (n_cohorts, 2 + GRID): 1 - F(age), 1 - G(age), F(age + horizon) - F(age)
 
 
 def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     """Build the tables for a scenario.
 
-    F is the believed law of the time to answer, G that of the unanswered endings (science: the
-    probability that a call of age a is answered within h is
+    F is the believed law of the time to answer (set-up and detection included), G that of the
+    unanswered endings (science: the probability that a call of age a is answered within h is
     p (F(a+h) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a)))).
     """
     belief, floor, calls = scenario.belief, scenario.floor, scenario.calls
-    answer = belief.time_to_answer or calls.time_to_answer
+    detection, inbound = calls.detection, scenario.inbound
+    setup = [calls.setup] if calls.setup else []
+    listening = [detection.decision] if detection.kind == "amd" and detection.decision else []
+    answer = _Sum([belief.time_to_answer or calls.time_to_answer, *setup, *listening])
+    endings = [(u.share, _Sum([u.time, *setup])) for u in calls.unanswered]
     quantiles = (np.arange(GRID) + 0.5) / GRID
     horizon = np.rint(answer.quantile_s(quantiles) * 4) / 4
     talk = belief.talk or floor.talk
@@ -54,21 +66,52 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     within = horizon + scenario.rule.wait_limit_s
     stay = 1.0 - (floor.breaks.p_after_wrap if floor.breaks else 0.0)
 
-    release = np.zeros((3, AGE_BINS, GRID))
+    release = np.zeros((N_AGENT_STATES - 1, AGE_BINS, GRID))
     ages = (np.arange(AGE_BINS, dtype=np.float64) + 0.5) * 2.0**AGE_SHIFT / 1000.0
-    release[0] = _released(talk, wrap, ages, within) * stay
+    release[TALK - 1] = _released(talk, wrap, ages, within) * stay
     if wrap is not None:
-        release[1] = _released(wrap, None, ages, within) * stay
+        release[WRAP - 1] = _released(wrap, None, ages, within) * stay
     if floor.breaks is not None:
-        release[2] = _released(floor.breaks.duration, None, ages, within)
+        release[BREAK - 1] = _released(floor.breaks.duration, None, ages, within)
+    if detection.machine_handling is not None:
+        release[MACHINE_TALK - 1] = _released(detection.machine_handling, None, ages, within)
+    if inbound is not None:
+        release[INBOUND_TALK - 1] = _released(inbound.talk, None, ages, within)
 
     age = np.arange(n_cohorts, dtype=np.float64) * RING_BIN_MS / 1000.0
     ring = np.zeros((n_cohorts, 2 + GRID))
     answered = answer.cdf(age)
     ring[:, 0] = 1.0 - answered
-    ring[:, 1] = 1.0 - np.sum([u.share * u.time.cdf(age) for u in calls.unanswered], axis=0)
+    ring[:, 1] = 1.0 - np.sum([share * law.cdf(age) for share, law in endings], axis=0)
     ring[:, 2:] = np.maximum(answer.cdf(age[:, None] + horizon) - answered[:, None], 0.0)
     return Outlook(horizon, np.full(GRID, 1.0 / GRID), release, ring)
+
+
+class _Sum:
+    """The law of a sum of independent durations; of one law, that law itself."""
+
+    def __init__(self, laws: Sequence[Law]) -> None:
+        self._law = laws[0] if len(laws) == 1 else None
+        if self._law is None:
+            step = _CONVOLUTION_STEP_S
+            mass = np.ones(1)
+            for law in laws:
+                edges = np.arange(0.0, law.max_s() + step, step)
+                mass = np.convolve(mass, np.diff(law.cdf(edges), prepend=0.0))
+            self._cdf = np.minimum(np.cumsum(mass), 1.0)
+            self._times = np.arange(len(self._cdf)) * step
+
+    def cdf(self, t_s: FloatArray) -> FloatArray:
+        """P(sum <= t_s), elementwise."""
+        if self._law is not None:
+            return self._law.cdf(t_s)
+        return np.interp(t_s, self._times, self._cdf)
+
+    def quantile_s(self, p: FloatArray) -> FloatArray:
+        """Inverse of `cdf`."""
+        if self._law is not None:
+            return self._law.quantile_s(p)
+        return np.interp(p, self._cdf, self._times)
 
 
 def _released(first: Law, then: Law | None, ages_s: FloatArray, within_s: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import control
-from quietdial.envs.pacing.outlook import GRID
+from quietdial.envs.pacing.state import GRID
 from quietdial.envs.scenario import ActionName, ObservationName, Scenario
 
 
@@ -59,8 +59,20 @@ COUNTERS = (
     Field("answer_rate_20min", "2 sqrt(p) - 1", -1, 1, "the same over about 20 minutes"),
     Field("answers_due", "m/6", 0, 12, "6 x calls in flight x p / m"),
     Field("team_size", "sqrt(m)/10", 0, 5, "square root of m, in units of 10"),
-    Field("over_budget_few", "3 calls", -3, 3, "(silent - cap x answered) / 3, today"),
-    Field("over_budget_rate", "2.5 %", -2, 2, "40 ((silent + 1.5) / (answered + 50) - cap), today"),
+    Field(
+        "over_budget_few",
+        "3 calls",
+        -3,
+        3,
+        "(silent - cap x answered) / 3 in the rule's first window",
+    ),
+    Field(
+        "over_budget_rate",
+        "2.5 %",
+        -2,
+        2,
+        "40 ((silent + 1.5) / (answered + 50) - cap), same window",
+    ),
     Field("nobody_free", "flag", 0, 1, "1 if no agent is idle and nobody waits"),
     Field("time_left", "day", 0, 1, "share of the compliance window that is left"),
     Field(
@@ -71,6 +83,10 @@ COUNTERS = (
         "silent rate of the rest of the window that would just use up the cap, "
         "if answers keep today's pace, in units of the cap",
     ),
+    Field("logged_in", "N", 0, 1, "agents logged in / agents"),
+    Field("leaving", "m", 0, 1, "agents whose log-out is at most 5 minutes away / m"),
+    Field("list_left", "list", 0, 1, "share of the list that may still be dialed; no list: 1"),
+    Field("tightest_window", "2.5 %", -2, 2, "over_budget_rate of the window nearest to its cap"),
 )
 BASE_FIELD = Field(
     "base_dials", "4 calls", 0, 2, "base of a residual action, at most 8, units of 4"
@@ -110,6 +126,12 @@ ACTIONS: dict[ActionName, Action] = {
         "k + a - 2, at least 0 and at most the most calls of a decision",
     ),
     "dials": Action("dials", control.DIALS, "Discrete(K + 1): place a calls now, K = most calls"),
+    "dials_or_cancel": Action(
+        "dials_or_cancel",
+        control.DIALS_OR_CANCEL,
+        "Discrete(2 K + 1): place a - K calls now, or cancel K - a ringing ones, the youngest first "
+        "of those that have rung as long as the rule demands; only where the rule allows it",
+    ),
     "threshold": Action(
         "threshold",
         control.THETA,
@@ -119,6 +141,11 @@ ACTIONS: dict[ActionName, Action] = {
     "ratio": Action("ratio", control.RATIO, "Box(0, 20, (1,)): keep ratio x idle calls in flight"),
     "progressive": Action(
         "progressive", control.PROGRESSIVE, "Discrete(1): one line per idle agent"
+    ),
+    "blend": Action(
+        "blend",
+        control.BLEND,
+        "Box(0, 20, (1,)): the event-triggered dialer of `scenario.blend` with this ratio",
     ),
 }
 
@@ -131,8 +158,9 @@ REWARD_TERMS = (
     ),
 )
 INFO = (
-    Entry("cost", "calls", "silent calls of the step"),
+    Entry("cost", "calls", "silent calls of the step that the rule counts"),
     Entry("answered", "calls", "dials of the step that a person answered"),
+    Entry("harm", "1", "harm of the step's silent calls (`rule.harm`), charged below the cap too"),
     Entry("reward_terms", "1", "the terms whose sum is the reward: idle, silent"),
     Entry("totals", "-", "running totals of the episode, see below"),
 )
@@ -141,19 +169,57 @@ TOTALS = (
     Entry("answered", "calls", "picked up by a person, whatever happened next"),
     Entry("connected", "calls", "answered and given to an agent in time: conversations"),
     Entry("silent", "calls", "answered and not connected in time, the three causes together"),
-    Entry("silent_cut", "calls", "cut at the limit"),
+    Entry("silent_cut", "calls", "no agent at the limit: cut, with a message, or late"),
     Entry("silent_left", "calls", "the callee left before the limit"),
-    Entry("silent_amd", "calls", "taken for a machine (none: no detection in this version)"),
+    Entry("silent_amd", "calls", "taken for a machine"),
     Entry("machine", "calls", "dials that reached a machine"),
     Entry("busy", "calls", "busy lines"),
     Entry("no_answer", "calls", "dials that nobody answered"),
-    Entry("invalid", "calls", "invalid numbers and network failures"),
-    Entry("idle_s", "agent-s", "agents idle"),
+    Entry("invalid", "calls", "invalid numbers"),
+    Entry("idle_s", "agent-s", "agents without a call"),
     Entry("talk_s", "agent-s", "agents in conversation"),
     Entry("wrap_s", "agent-s", "agents in wrap-up"),
     Entry("break_s", "agent-s", "agents on break"),
     Entry("available_s", "agent-s", "agents logged in and not on break"),
-    Entry("waiting_s", "s", "silence heard by all callees"),
+    Entry("waiting_s", "s", "time of all callees in the queue"),
+)
+FULL_TOTALS = (
+    Entry("counted", "calls", "silent calls in the rule's numerator"),
+    Entry("late", "calls", "silent calls that an agent took after the limit"),
+    Entry("message", "calls", "silent calls that heard an information message"),
+    Entry("failure", "calls", "network failures"),
+    Entry("cancelled", "calls", "ringing calls cancelled"),
+    Entry("machine_agent", "calls", "machines handled by agents"),
+    Entry("machine_dropped", "calls", "machines that waited for an agent until the limit"),
+    Entry("amd_machine", "calls", "verdicts 'machine' of the detection, true and false"),
+    Entry("reserved", "calls", "dials placed by the world, an agent set aside for each"),
+    Entry("callbacks", "calls", "callbacks asked for"),
+    Entry("repeats", "calls", "silent calls to people who had one before"),
+    Entry("harm", "1", "harm of all silent calls"),
+    Entry("people_done", "people", "people who will not be dialed again"),
+    Entry("successes", "calls", "conversations that reached their aim"),
+    Entry("inbound_arrived", "calls", "inbound calls"),
+    Entry("inbound_served", "calls", "of these, taken by an agent"),
+    Entry("inbound_lost", "calls", "of these, balked, blocked, gave up, or sent home at the close"),
+    Entry("inbound_waited", "calls", "of these, found no free agent"),
+    Entry("inbound_in_time", "calls", "of these, served within the service level's time"),
+    Entry("inbound_wait_s", "s", "time of all inbound callers in the queue"),
+    Entry("off_s", "agent-s", "agents logged out"),
+    Entry("held_s", "agent-s", "agents set aside for a dial of the world"),
+    Entry("machine_s", "agent-s", "agents with a machine"),
+    Entry("inbound_s", "agent-s", "agents in inbound conversations"),
+)
+PRIVILEGED = (
+    Entry("p_answer", "1", "probability that a dial placed now is answered by a person"),
+    Entry("talk_factor", "1", "factor of talk times of conversations that begin now"),
+    Entry("silent_amd", "calls", "people taken for machines so far"),
+    Entry("answers_5s", "calls", "calls in flight that a person will answer within 5 s"),
+    Entry("answers_10s", "calls", "the same within 10 s"),
+    Entry("answers_20s", "calls", "the same within 20 s"),
+    Entry("answers", "calls", "the same at any time"),
+    Entry("releases_5s", "agents", "agents who will end what they do within 5 s"),
+    Entry("releases_10s", "agents", "the same within 10 s"),
+    Entry("releases_20s", "agents", "the same within 20 s"),
 )
 
 
@@ -190,6 +256,8 @@ def action_space(
         return spaces.Discrete(control.RESIDUAL_HIGH - control.RESIDUAL_LOW + 1)
     if action == "dials":
         return spaces.Discrete(scenario.max_dials + 1)
+    if action == "dials_or_cancel":
+        return spaces.Discrete(2 * scenario.max_dials + 1)
     if action == "threshold":
         return spaces.Discrete(len(control.THETAS))
     if action == "progressive":
@@ -223,7 +291,21 @@ def describe() -> str:
         if title == "Info":
             parts.append("## Info")
         parts.append(_table((title, "Unit", "Meaning"), [tuple(e) for e in entries]))
+    parts.append(
+        "Worlds that use more than one session, one kind of call and anonymous people (see "
+        "docs/mechanisms.md) have further totals:"
+    )
+    parts.append(_table(("Total", "Unit", "Meaning"), [tuple(e) for e in FULL_TOTALS]))
+    parts.append(
+        "With `privileged=True`, `info['privileged']` holds hidden truth, for critics and bounds "
+        "only:"
+    )
+    parts.append(_table(("Num", "Entry", "Unit", "Meaning"), _numbered(PRIVILEGED)))
     return "\n\n".join(parts)
+
+
+def _numbered(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    return [(str(i), *entry) for i, entry in enumerate(entries)]
 
 
 def page() -> str:

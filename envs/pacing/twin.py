@@ -13,31 +13,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.envs.pacing.chance import PHI_AT, PHI_LAST, PHI_LIMIT, PHI_PER_UNIT
-from quietdial.envs.pacing.features import COUNTERS, FULL, MARKOV
-from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT, GRID
-from quietdial.envs.pacing.state import (
-    AGENT_SINCE,
-    AGENT_STATE,
-    ANSWERED,
+from quietdial.envs.pacing.features import COUNTERS, FULL, LEAVING_MS, MARKOV, N_COUNTERS
+from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
+from quietdial.envs.pacing.params import (
+    AUDITED_SHARE,
     BASE_THETA,
-    BREAK,
     CAP,
-    COUNT,
+    CLOSES,
+    COUNTS_AMD,
+    COUNTS_CUT,
+    COUNTS_LEFT,
+    DETECT_PERFECT,
+    DETECTION,
     END_MS,
-    FREE,
-    IDLE,
-    IN_FLIGHT,
+    FEED_STEPS,
+    HAS_SHIFTS,
+    IS_FULL,
     KNOWN_RATE,
     MAX_DIALS,
     N_AGENTS,
     N_COHORTS,
+    N_PEOPLE,
+    N_RULE_WINDOWS,
+    OFCOM,
+    OPENS,
+    PRIOR_RATE,
+    SPAN_FROM,
+    SPAN_UNTIL,
+    WORKED,
+    Params,
+)
+from quietdial.envs.pacing.state import (
+    AGENT_SINCE,
+    AGENT_STATE,
+    AMD_MACHINE,
+    ANSWERED,
+    BREAK,
+    CONNECTED,
+    COUNT,
+    COUNTED,
+    FEED_AT,
+    FEED_SIGHT,
+    FREE,
+    GRID,
+    IDLE,
+    IN_FLIGHT,
+    MACHINE_AGENT,
+    MACHINE_DROPPED,
+    N_TALLY,
     N_WINDOWS,
     NOW,
+    OFF,
     OPEN_ANSWERED,
     OPEN_SILENT,
-    PRIOR_RATE,
+    OUT_AT,
+    PEOPLE_DONE,
+    PICKED_UP,
     RATE_ANSWERED,
     RATE_FINISHED,
+    SEEN_DROPPED,
+    SEEN_MACHINES,
+    SEEN_TALKED,
+    SEEN_VERDICTS,
+    SESSION,
     SILENT_AMD,
     SILENT_CUT,
     SILENT_LEFT,
@@ -45,11 +83,10 @@ from quietdial.envs.pacing.state import (
     WAITING,
     WRAP,
     FloatArray,
-    Params,
     State,
 )
 
-_WIDTH = {MARKOV: 2, COUNTERS: 18, FULL: 18 + 4 * GRID + 1}
+_WIDTH = {MARKOV: 2, COUNTERS: N_COUNTERS + 1, FULL: N_COUNTERS + 1 + 4 * GRID + 1}
 
 
 def observe_twin(
@@ -89,6 +126,39 @@ def answer_rate_twin(state: State, params: Params, b: int) -> float:
     return min(max(answered / finished, 0.01), 0.99)
 
 
+def _feed_row(state: State, params: Params, b: int) -> int:
+    return (int(state.more[b, FEED_AT]) + 1) % (int(params.n[FEED_STEPS]) + 1)
+
+
+def seen_count_twin(state: State, params: Params, b: int, agent_state: int) -> int:
+    """Agents of row b in a state as the dialer sees them, late if the feed is delayed."""
+    if params.n[FEED_STEPS]:
+        return int(state.feed[b, _feed_row(state, params, b), agent_state])
+    return int(state.head[b, COUNT + agent_state])
+
+
+def window_counts_twin(state: State, params: Params, b: int, w: int) -> tuple[float, float]:
+    """(silent, answered) of window w of row b in a full world as the dialer sees them."""
+    n, head, more = params.n, state.head[b], state.more[b]
+    tally = np.zeros(N_TALLY, np.int64)
+    cut, left = int(head[SILENT_CUT]), int(head[SILENT_LEFT]) * int(n[COUNTS_LEFT])
+    tally[COUNTED] = cut * n[COUNTS_CUT] + left + head[SILENT_AMD] * n[COUNTS_AMD]
+    tally[PICKED_UP] = head[ANSWERED]
+    tally[SEEN_DROPPED] = (cut + more[MACHINE_DROPPED]) * n[COUNTS_CUT] + left
+    tally[SEEN_TALKED] = head[CONNECTED]
+    tally[SEEN_MACHINES] = more[MACHINE_AGENT]
+    tally[SEEN_VERDICTS] = more[AMD_MACHINE]
+    grown = [float(value) for value in tally - state.window[b, w, :N_TALLY]]
+    if n[DETECTION] == DETECT_PERFECT:
+        return grown[COUNTED], grown[PICKED_UP]
+    false_machines = float(params.x[AUDITED_SHARE]) * grown[SEEN_VERDICTS] * int(n[COUNTS_AMD])
+    dropped, talked = grown[SEEN_DROPPED], grown[SEEN_TALKED]
+    if n[OFCOM] and talked + grown[SEEN_MACHINES] > 0:
+        dropped = dropped * (talked / (talked + grown[SEEN_MACHINES]))
+    silent = dropped + false_machines
+    return silent, silent + talked
+
+
 def look_ahead_twin(
     state: State, params: Params, b: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -97,11 +167,16 @@ def look_ahead_twin(
     `np.cumsum` adds one term after the other, as the compiled loop does.
     """
     now = int(state.head[b, NOW])
-    working = state.agent[b, state.agent[b, :, AGENT_STATE] != IDLE]
-    age = np.minimum((now - working[:, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
-    q = params.release[working[:, AGENT_STATE] - 1, age]
-    releases = _sum(q)
-    spread = q * (1.0 - q)
+    if params.n[FEED_STEPS]:
+        row = state.feed[b, _feed_row(state, params, b)]
+        releases = row[FEED_SIGHT : FEED_SIGHT + GRID]
+        spread = row[None, FEED_SIGHT + GRID : FEED_SIGHT + 2 * GRID]
+    else:
+        working = state.agent[b, state.agent[b, :, AGENT_STATE] != IDLE]
+        age = np.minimum((now - working[:, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
+        q = params.release[working[:, AGENT_STATE] - 1, age]
+        releases = _sum(q)
+        spread = q * (1.0 - q)
 
     rate = answer_rate_twin(state, params, b)
     slots = int(params.n[N_COHORTS])
@@ -118,7 +193,7 @@ def look_ahead_twin(
 def base_dials_twin(state: State, params: Params, b: int, theta: float) -> int:
     """Calls that the `marginal` rule places now in row b at threshold `theta`."""
     head = state.head[b]
-    spare = int(head[COUNT + IDLE] - head[WAITING])
+    spare = seen_count_twin(state, params, b, IDLE) - int(head[WAITING])
     most = min(int(params.n[MAX_DIALS]), int(head[FREE]))
     dials = min(max(spare - int(head[IN_FLIGHT]), 0), most)
     releases, answers, variance = look_ahead_twin(state, params, b)
@@ -152,18 +227,27 @@ def _cut(x: float, low: float, high: float) -> float:
 
 
 def _present(state: State, params: Params, b: int) -> float:
-    return float(max(int(params.n[N_AGENTS] - state.head[b, COUNT + BREAK]), 1))
+    away = [seen_count_twin(state, params, b, away) for away in (BREAK, OFF)]
+    return float(max(int(params.n[N_AGENTS]) - sum(away), 1))
 
 
 def _markov(state: State, params: Params, b: int) -> list[float]:
     n = int(params.n[N_AGENTS])
-    busy = int(state.head[b, COUNT + TALK] + state.head[b, COUNT + WRAP])
-    return [busy / n, min(int(state.head[b, IN_FLIGHT]) / n, 8.0)]
+    busy = [seen_count_twin(state, params, b, working) for working in (TALK, WRAP)]
+    return [sum(busy) / n, min(int(state.head[b, IN_FLIGHT]) / n, 8.0)]
+
+
+def _over_cap(silent: float, answered: float, cap: float) -> float:
+    return _cut(40.0 * ((silent + 1.5) / (answered + 50.0) - cap), -2.0, 2.0)
 
 
 def _counters(state: State, params: Params, b: int) -> list[float]:
     head = [int(value) for value in state.head[b]]
-    idle, waiting, now = head[COUNT + IDLE], head[WAITING], head[NOW]
+    full = bool(params.n[IS_FULL])
+    talk, wrap, rest, idle = (
+        seen_count_twin(state, params, b, which) for which in (TALK, WRAP, BREAK, IDLE)
+    )
+    waiting, n = head[WAITING], int(params.n[N_AGENTS])
     m = _present(state, params, b)
     rate = answer_rate_twin(state, params, b)
     prior, cap = float(params.x[PRIOR_RATE]), float(params.x[CAP])
@@ -172,34 +256,63 @@ def _counters(state: State, params: Params, b: int) -> list[float]:
         / (float(state.est[b, RATE_FINISHED + w]) + 1.0)
         for w in range(1, N_WINDOWS)
     ]
-    answered = float(head[ANSWERED] + head[OPEN_ANSWERED])
-    silent = float(head[SILENT_CUT] + head[SILENT_LEFT] + head[SILENT_AMD] + head[OPEN_SILENT])
-    end = int(params.n[END_MS])
-    left = end - now
-    to_come = answered * left / max(now, 60000)
+    silent = float(head[SILENT_CUT] + head[SILENT_LEFT] + head[SILENT_AMD])
+    answered = float(head[ANSWERED])
+    spent, span = head[NOW], int(params.n[END_MS])
+    if full:
+        silent, answered = window_counts_twin(state, params, b, 0)
+        spent, span = _window_time(state, params, b)
+    answered += head[OPEN_ANSWERED]
+    silent += head[OPEN_SILENT]
+    left = span - spent
+    to_come = answered * left / max(spent, 60000)
     allowed = (cap * (answered + to_come) - silent) / (to_come + 20.0)
+    over = _over_cap(silent, answered, cap)
     return [
         min(idle, 8) / 4.0,
         3.0 * idle / m,
         float(min(waiting, 3)),
-        head[COUNT + TALK] / m,
-        3.0 * head[COUNT + WRAP] / m,
-        3.0 * head[COUNT + BREAK] / int(params.n[N_AGENTS]),
+        talk / m,
+        3.0 * wrap / m,
+        3.0 * rest / n,
         2.0 * math.sqrt(rate) - 1.0,
         *(2.0 * math.sqrt(_cut(value, 0.0, 1.0)) - 1.0 for value in recent),
         _cut(6.0 * head[IN_FLIGHT] * rate / m, 0.0, 12.0),
         min(math.sqrt(m) / 10.0, 5.0),
         _cut((silent - cap * answered) / 3.0, -3.0, 3.0),
-        _cut(40.0 * ((silent + 1.5) / (answered + 50.0) - cap), -2.0, 2.0),
+        over,
         1.0 if idle == 0 and waiting == 0 else 0.0,
-        left / end,
+        left / span,
         _cut(allowed / cap, 0.0, 3.0),
+        *(_full_counters(state, params, b, m, over) if full else (1.0, 0.0, 1.0, over)),
     ]
+
+
+def _window_time(state: State, params: Params, b: int) -> tuple[int, int]:
+    row = [int(value) for value in params.sessions[state.more[b, SESSION]]]
+    worked = row[WORKED] + max(min(int(state.head[b, NOW]), row[CLOSES]) - row[OPENS], 0)
+    return worked - row[SPAN_FROM], row[SPAN_UNTIL] - row[SPAN_FROM]
+
+
+def _full_counters(
+    state: State, params: Params, b: int, m: float, over: float
+) -> tuple[float, float, float, float]:
+    n, people = int(params.n[N_AGENTS]), int(params.n[N_PEOPLE])
+    leaving = 0.0
+    if params.n[HAS_SHIFTS] or len(params.sessions) > 1:
+        ahead = state.trait[b, :, OUT_AT] - state.head[b, NOW]
+        soon = int(np.count_nonzero((ahead > 0) & (ahead <= LEAVING_MS)))
+        leaving = min(soon / m, 1.0)
+    left = 1.0 - int(state.more[b, PEOPLE_DONE]) / people if people else 1.0
+    for w in range(1, int(params.n[N_RULE_WINDOWS])):
+        counts = window_counts_twin(state, params, b, w)
+        over = max(over, _over_cap(*counts, float(params.caps[w])))
+    return 1.0 - seen_count_twin(state, params, b, OFF) / n, leaving, left, over
 
 
 def _outlook(state: State, params: Params, b: int) -> list[float]:
     root = math.sqrt(_present(state, params, b))
-    spare = float(state.head[b, COUNT + IDLE] - state.head[b, WAITING])
+    spare = float(seen_count_twin(state, params, b, IDLE) - int(state.head[b, WAITING]))
     releases, answers, variance = look_ahead_twin(state, params, b)
     z = (answers - releases - spare + 0.5) / np.sqrt(variance + 0.1)
     risk = float(_sum(params.grid_weight * phi_twin(params.curves, z)))

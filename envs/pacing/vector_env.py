@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.env import PacingEnv
+from quietdial.envs.pacing.raster import frame_rgb
+from quietdial.envs.pacing.screen import Screen
 from quietdial.envs.pacing.spec import Field
 from quietdial.envs.pacing.viewer import check_render_mode, frame
 from quietdial.envs.pacing.world import Bools, World
@@ -37,7 +39,9 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         start: "open" or "random" (training inside the day).
         horizon_s: longest training episode [s]; None: the whole window.
         autoreset_mode: what happens after the end of an episode.
-        render_mode: "ansi" or None.
+        privileged: put hidden truth into `info["privileged"]`, (num_envs, P) float64.
+        render_mode: "ansi", "rgb_array" (both give a tuple with one entry for each row), "human"
+            (the first row in the terminal) or None.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         start: str = "open",
         horizon_s: float | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        privileged: bool = False,
         render_mode: str | None = None,
     ) -> None:
         if not isinstance(autoreset_mode, AutoresetMode):
@@ -71,6 +76,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         )
         self.num_envs = num_envs
         self.render_mode = render_mode
+        self._privileged = privileged
+        self._screen: Screen | None = None
         self.metadata = PacingEnv.metadata | {"autoreset_mode": autoreset_mode}
         self.autoreset_mode = autoreset_mode
         self.single_observation_space = self.world.observation_space
@@ -131,7 +138,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         self._seeded = True
         self._begun = True
         self._ended[which] = False
-        return self.world.observe(), self._info(np.zeros((self.num_envs, 5)), which)
+        return self.world.observe(), self._info(np.zeros((self.num_envs, 6)), which)
 
     def _begin_list(self, which: Bools, seeds: Sequence[int | None]) -> None:
         if len(seeds) != self.num_envs:
@@ -159,6 +166,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         if not self._begun:
             raise ResetNeeded("call reset() before step()")
         actions = self._checked(actions)
+        if self.render_mode == "human":
+            self._draw(force=bool(self._ended[0]))
         terminated = np.zeros(self.num_envs, np.bool_)
         ended = self._ended
         if ended.any():
@@ -223,6 +232,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             "_cost": mask,
             "answered": out[:, 3].copy(),
             "_answered": mask,
+            "harm": out[:, 5].copy(),
+            "_harm": mask,
             "reward_terms": {
                 "idle": out[:, 0].copy(),
                 "_idle": mask,
@@ -233,6 +244,8 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             "totals": self._masked_totals(mask),
             "_totals": mask,
         }
+        if self._privileged:
+            info |= {"privileged": self.world.privileged(), "_privileged": mask}
         return info if mask.all() else _blanked(info, mask)
 
     def _masked_totals(self, mask: Bools) -> dict[str, Any]:
@@ -242,11 +255,23 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             totals["_" + name] = mask
         return totals
 
-    def render(self) -> tuple[str, ...] | None:
-        """Every floor as text when `render_mode` is "ansi"."""
-        if self.render_mode != "ansi":
+    def render(self) -> tuple[Any, ...] | None:
+        """Every floor: str for "ansi", (H, W, 3) uint8 for "rgb_array"; None otherwise."""
+        if self.render_mode not in ("ansi", "rgb_array"):
             return None
-        return tuple(frame(self.world, row) for row in range(self.num_envs))
+        draw = frame if self.render_mode == "ansi" else frame_rgb
+        return tuple(draw(self.world, row) for row in range(self.num_envs))
+
+    def _draw(self, *, force: bool = False) -> None:
+        if self._screen is None:
+            self._screen = Screen()
+        self._screen.draw(self.world, 0, force=force)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Give the terminal back."""
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None
 
 
 def _blanked(info: dict[str, Any], mask: Bools) -> dict[str, Any]:
@@ -256,6 +281,6 @@ def _blanked(info: dict[str, Any], mask: Bools) -> dict[str, Any]:
         if key.startswith("_")
         else _blanked(value, mask)
         if isinstance(value, dict)
-        else np.where(mask, value, 0.0)
+        else np.where(mask.reshape(-1, *[1] * (value.ndim - 1)), value, 0.0)
         for key, value in info.items()
     }

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
-from quietdial.envs.pacing import control, features, kernel
+from quietdial.envs.pacing import control, features, plain
+from quietdial.envs.pacing.full import kernel as full_kernel
+from quietdial.envs.pacing.params import IS_FULL, ON_RELEASE, make_params
+from quietdial.envs.pacing.privileged import privileged
 from quietdial.envs.pacing.spec import (
+    FULL_TOTALS,
     TOTALS,
     action_of,
     action_space,
@@ -20,8 +25,11 @@ from quietdial.envs.pacing.spec import (
 )
 from quietdial.envs.pacing.state import (
     BASE,
+    BREACHED,
+    CLOSED,
+    LOGGED,
     NOW,
-    make_params,
+    SEEN_BREACHED,
     make_state,
 )
 from quietdial.envs.scenario import Scenario, load_scenario
@@ -29,7 +37,9 @@ from quietdial.envs.scenario import Scenario, load_scenario
 Bools = NDArray[np.bool_]
 _ONE_SHOT_OFFSET = {control.DIALS: 0, control.RESIDUAL: control.RESIDUAL_LOW}
 _THETAS = np.array(control.THETAS)
-_TOTAL_NAMES = tuple(entry.name for entry in TOTALS)
+_PLAIN_NAMES = tuple(entry.name for entry in TOTALS)
+_FULL_NAMES = tuple(entry.name for entry in FULL_TOTALS)
+_LOG_ROWS_BASE, _LOG_ROWS_PER_AGENT = 8192, 256
 
 
 def _within(value: object, low: float, high: float) -> bool:
@@ -50,6 +60,8 @@ class World:
         start: "open": the day begins with idle agents at its opening; "random": training episodes
             that begin at a random time of the day on a busy floor with plausible counts.
         horizon_s: longest training episode [s]; episodes are cut at a random 50 to 100 % of it.
+        records: keep the raw log of all events (see `drain_log`); costs nothing when off.
+        full: play a plain world with the full kernel too (same bits, further totals).
     """
 
     def __init__(
@@ -63,6 +75,8 @@ class World:
         base_theta: float = 0.02,
         start: str = "open",
         horizon_s: float | None = None,
+        records: bool = False,
+        full: bool = False,
     ) -> None:
         if type(n_campaigns) is not int or n_campaigns < 1:
             raise ConfigError(f"num_envs = {n_campaigns!r} must be a whole number, at least 1")
@@ -83,6 +97,10 @@ class World:
         self.n_campaigns = n_campaigns
         self.observation = observation or self.scenario.observation
         self.action = action_of(action or self.scenario.action)
+        if self.action.kind == control.DIALS_OR_CANCEL and not self.scenario.rule.may_cancel:
+            raise ConfigError(
+                f"action 'dials_or_cancel': rule {self.scenario.rule.id} forbids to cancel calls"
+            )
         self.fields = observation_fields(self.observation)
         self.observation_space = observation_space(self.observation)
         self.action_space = action_space(self.action.name, self.scenario)
@@ -92,12 +110,24 @@ class World:
             base_theta=base_theta,
             random_start=start == "random",
             horizon_s=horizon_s,
+            full=full or self.action.kind in (control.DIALS_OR_CANCEL, control.BLEND),
+            log=records,
         )
-        self.state = make_state(n_campaigns, self.params)
+        self.is_full = bool(self.params.n[IS_FULL])
+        if self.action.kind == control.BLEND:
+            self.params.n[ON_RELEASE] = 1
+        rows = _LOG_ROWS_BASE + _LOG_ROWS_PER_AGENT * self.scenario.floor.n_agents
+        self.state = make_state(n_campaigns, self.params, log_rows=rows if records else 0)
+        self._total_names = _PLAIN_NAMES + (_FULL_NAMES if self.is_full else ())
         self._set_code = features.SET_CODES[self.observation]
         self._residual = self.action.kind == control.RESIDUAL
         self._seeds = np.zeros(n_campaigns, np.uint64)
         self._episodes = np.zeros(n_campaigns, np.uint64)
+
+    @property
+    def _kernel(self) -> Any:
+        """The module that plays this world."""
+        return full_kernel if self.is_full else plain
 
     def begin(self, which: Bools, seeds: Sequence[int] | None = None) -> None:
         """Start episodes in the rows of `which` (B,).
@@ -113,24 +143,26 @@ class World:
             wrapped = np.array([int(seed) % 2**64 for seed in seeds], np.uint64)
             self._seeds[which] = wrapped[which]
             self._episodes[which] = 0
-        kernel.begin(self.state, self.params, which, self._seeds, self._episodes)
+        self._kernel.begin(self.state, self.params, which, self._seeds, self._episodes)
 
     def step(
         self, actions: NDArray[np.int64] | NDArray[np.float32], active: Bools
     ) -> NDArray[np.float64]:
-        """Play one decision interval of the active rows; (B, 5) float64, see `kernel.advance`."""
+        """Play one decision interval of the active rows; (B, 6) float64, see `plain.advance`."""
         amounts = np.zeros(self.n_campaigns, np.int64)
         values = np.zeros(self.n_campaigns)
         kind = self.action.kind
         flat = np.asarray(actions).reshape(self.n_campaigns)
         if kind in _ONE_SHOT_OFFSET:
             amounts = flat.astype(np.int64) + _ONE_SHOT_OFFSET[kind]
+        elif kind == control.DIALS_OR_CANCEL:
+            amounts = flat.astype(np.int64) - self.scenario.max_dials
         elif self.action.name == "threshold":
             values = _THETAS[flat.astype(np.int64)]
         else:
             values = flat.astype(np.float64)
-        out = np.zeros((self.n_campaigns, 5))
-        kernel.advance(self.state, self.params, kind, amounts, values, active, out)
+        out = np.zeros((self.n_campaigns, 6))
+        self._kernel.advance(self.state, self.params, kind, amounts, values, active, out)
         return out
 
     def observe(self) -> NDArray[np.float32]:
@@ -145,10 +177,54 @@ class World:
         return self.state.head[:, BASE].copy()
 
     def totals(self) -> dict[str, NDArray[np.float64]]:
-        """Running totals of every row's episode by name, each (B,) float64 and fresh."""
-        out = np.empty((len(TOTALS), self.n_campaigns))
+        """Running totals of every row's episode by name, each (B,) float64 and fresh.
+
+        The names are those of `spec.TOTALS`, in a full world also those of `spec.FULL_TOTALS`.
+        """
+        out = np.empty((len(self._total_names), self.n_campaigns))
         features.totals(self.state, out)
-        return dict(zip(_TOTAL_NAMES, out, strict=True))
+        if self.is_full:
+            features.full_totals(self.state, self.params, out[len(TOTALS) :])
+        return dict(zip(self._total_names, out, strict=True))
+
+    def windows(self) -> dict[str, NDArray[np.float64]]:
+        """The rule's windows of every row, each (B, W) float64 and fresh; a full world only.
+
+        `silent`, `answered`: true counts of the window that is running; `seen_silent`,
+        `seen_answered`: the dialer's own estimate of them; `closed`: windows that are over,
+        `breached`: those of them above the cap in truth, `seen_breached`: by the estimate. After
+        the end of an episode the last windows are among those that are over.
+        """
+        if not self.is_full:
+            raise ConfigError("windows are counted in full worlds; make the World with full=True")
+        shape = (self.n_campaigns, len(self.params.caps))
+        names = ("silent", "answered", "seen_silent", "seen_answered")
+        out = {name: np.empty(shape) for name in names}
+        features.full_windows(self.state, self.params, *out.values())
+        window = self.state.window
+        for name, column in (("closed", CLOSED), ("breached", BREACHED)):
+            out[name] = window[:, :, column].astype(np.float64)
+        out["seen_breached"] = window[:, :, SEEN_BREACHED].astype(np.float64)
+        return out
+
+    def privileged(self) -> NDArray[np.float64]:
+        """Hidden truth of every row, (B, len(spec.PRIVILEGED)) float64; see privileged.py."""
+        return privileged(self.state)
+
+    def drain_log(self) -> list[NDArray[np.int64]]:
+        """Events since the last call, one (n, 6) int64 array for each row; see log.py.
+
+        Raises `ConfigError` without `records=True`, or if more happened than the log holds: read
+        it after every step.
+        """
+        capacity = self.state.log.shape[1]
+        if capacity == 0:
+            raise ConfigError("there is no log; make the World with records=True")
+        counts = self.state.more[:, LOGGED].copy()
+        if (counts > capacity).any():
+            raise ConfigError(f"the log holds {capacity} events; read it after every step")
+        self.state.more[:, LOGGED] = 0
+        return [self.state.log[b, :n].copy() for b, n in enumerate(counts)]
 
     def clock_s(self) -> NDArray[np.float64]:
         """Time since the opening of every row, (B,) [s]."""

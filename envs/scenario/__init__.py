@@ -3,6 +3,7 @@
 `world.py` holds the whole and its loading, the other files its parts.
 """
 
+from quietdial.envs.part import Probability, describe_validation_error
 from quietdial.envs.regulation.rule import Rule, Window, load_rule, profile_names
 from quietdial.envs.scenario.calls import (
     AnswerRate,
@@ -23,7 +24,6 @@ from quietdial.envs.scenario.floor import (
     Lunch,
     Shift,
 )
-from quietdial.envs.part import Probability, describe_validation_error
 from quietdial.envs.scenario.people import People, Retry, Segment
 from quietdial.envs.scenario.world import (
     ActionName,

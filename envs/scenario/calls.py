@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from quietdial.envs.laws import Law
-from quietdial.envs.scenario.floor import Drift
 from quietdial.envs.part import Part, Probability
+from quietdial.envs.scenario.floor import Drift
 
 UnansweredOutcome = Literal["machine", "busy", "no_answer", "invalid", "failure"]
 
@@ -95,8 +95,11 @@ class Calls(Part):
     time_to_answer: Law = Field(description="time from the end of set-up to a person's answer")
     unanswered: tuple[Unanswered, ...] = Field(min_length=1, max_length=5)
     ring_timeout_s: float | None = Field(
-        default=None, ge=1, le=300, description="the dialer gives up ringing after so long; a "
-        "later answer becomes no answer; none: the laws stand as they are"
+        default=None,
+        ge=1,
+        le=300,
+        description="the dialer gives up ringing after so long; a "
+        "later answer becomes no answer; none: the laws stand as they are",
     )
     greeting: Greeting | None = Field(default=None, description="none: no time at all")
     detection: Detection = Detection()
@@ -113,12 +116,17 @@ class Calls(Part):
         description="most calls in flight or waiting; none: 8 agents + 32",
     )
     trunks: int | None = Field(
-        default=None, ge=1, le=100_000, description="most calls at one time, conversations "
-        "with agents included; none: no limit"
+        default=None,
+        ge=1,
+        le=100_000,
+        description="most calls at one time, conversations with agents included; none: no limit",
     )
     calls_per_s: float | None = Field(
-        default=None, ge=0.1, le=1000, description="dials start at least 1/calls_per_s apart; "
-        "those that could not start within one second are not placed; none: no limit"
+        default=None,
+        ge=0.1,
+        le=1000,
+        description="dials start at least 1/calls_per_s apart; "
+        "those that could not start within one second are not placed; none: no limit",
     )
 
     @model_validator(mode="after")

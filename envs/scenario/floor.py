@@ -81,8 +81,11 @@ class Floor(Part):
         default=(), max_length=64, description="who works when; none: all agents, all the time"
     )
     speed_sd: float = Field(
-        default=0.0, ge=0, le=1, description="sd of the log of an agent's own factor of talk and "
-        "wrap-up times (mean 1); the same agent every day"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="sd of the log of an agent's own factor of talk and "
+        "wrap-up times (mean 1); the same agent every day",
     )
     p_success: Probability = Field(
         default=0.0, description="probability that a conversation reaches its aim (a sale)"

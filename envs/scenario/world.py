@@ -19,10 +19,10 @@ from pydantic import Field, ValidationError, model_validator
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.laws import Law
 from quietdial.envs.loading import read_yaml
+from quietdial.envs.part import ClockTime, Part, describe_validation_error
 from quietdial.envs.regulation.rule import Rule
 from quietdial.envs.scenario.calls import Calls
 from quietdial.envs.scenario.floor import Floor, Inbound
-from quietdial.envs.part import ClockTime, Part, describe_validation_error
 from quietdial.envs.scenario.people import People
 
 ObservationName = Literal["full", "counters", "markov", "none"]
@@ -44,8 +44,11 @@ class Belief(Part):
     wrap: Law | None = None
     time_to_answer: Law | None = None
     feed_delay_s: float = Field(
-        default=0.0, ge=0, le=300, description="the dialer sees the states of its agents so late, "
-        "a multiple of the decision interval [s]"
+        default=0.0,
+        ge=0,
+        le=300,
+        description="the dialer sees the states of its agents so late, "
+        "a multiple of the decision interval [s]",
     )
 
     @model_validator(mode="after")
@@ -125,7 +128,9 @@ class Episode(Part):
         if self.first_day is None and self.n_days > 1:
             raise ValueError(f"n_days = {self.n_days} needs first_day, a date")
         if self.first_day is not None and self.duration_s > 86_400:
-            raise ValueError(f"duration_s = {self.duration_s} is the length of a day: at most 86400")
+            raise ValueError(
+                f"duration_s = {self.duration_s} is the length of a day: at most 86400"
+            )
         if self.time_zone not in zoneinfo.available_timezones():
             raise ValueError(f"time_zone = {self.time_zone!r} is not an IANA time zone")
         return self

@@ -52,6 +52,7 @@ class Part(NamedTuple):
 PARTS = (
     Part("erlang", "open-loop dialing has the closed forms of Erlang B, C, A and M/M/n + D", 8),
     Part("chain", "order-up-to policies have the figures and the law of the exact Markov chain", 8),
+    Part("reference", "every total agrees with an independent SimPy model in 21 worlds", 10),
 )
 
 

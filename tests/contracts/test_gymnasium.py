@@ -19,7 +19,7 @@ from quietdial.envs import ConfigError, PacingEnv, PacingVectorEnv, Scenario, lo
 from quietdial.envs.pacing.spec import ACTIONS, OBSERVATIONS
 
 ENV_ID = "quietdial.envs:quietdial/Pacing-v1"
-REAL_UNITS = ("theta", "ratio")
+REAL_UNITS = ("theta", "ratio", "blend")
 """Set-points of rules, in the rule's own unit; learners use the other kinds."""
 
 
@@ -27,11 +27,12 @@ def short(duration_s=20.0, preset="study-real-5"):
     """A preset with a very short day, so that many episodes end."""
     scenario = load_scenario(preset)
     episode = scenario.episode.model_copy(update={"duration_s": duration_s, "close_s": 5.0})
-    return scenario.model_copy(update={"episode": episode})
+    rule = scenario.rule.model_copy(update={"may_cancel": True})
+    return scenario.model_copy(update={"episode": episode, "rule": rule})
 
 
 def make(**arguments: Any) -> gym.Env[Any, Any]:
-    return gym.make(ENV_ID, scenario="study-real-5", **arguments)
+    return gym.make(ENV_ID, **({"scenario": "study-real-5"} | arguments))
 
 
 def play(env: Any, action: Any, steps: int) -> Any:
@@ -49,7 +50,8 @@ def play(env: Any, action: Any, steps: int) -> Any:
 def test_check_env__passes_without_warnings(action, observation):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        env = make(action=action, observation=observation)
+        may_cancel = {"scenario": short()} if action == "dials_or_cancel" else {}
+        env = make(action=action, observation=observation, **may_cancel)
         check_env(env.unwrapped)
         sb3_check_env(env.unwrapped)
 
@@ -377,7 +379,7 @@ BAD = [
     ({"horizon_s": float("nan")}, "horizon_s = nan must lie between"),
     ({"observation": "all"}, "unknown observation 'all'; use one of: full, counters"),
     ({"action": "best"}, "unknown action 'best'; use one of: residual, dials"),
-    ({"render_mode": "human"}, "render_mode = 'human' must be 'ansi' or None"),
+    ({"render_mode": "film"}, "render_mode = 'film' must be one of ansi, human, rgb_array or None"),
 ]
 
 

@@ -21,7 +21,7 @@ from quietdial.envs.laws import (
     WeibullLaw,
 )
 from quietdial.envs.pacing import chance
-from quietdial.envs.pacing.state import LAW_TALK, make_params
+from quietdial.envs.pacing.params import LAW_TALK, make_params
 
 N = 200_000
 ALPHA = 1e-4

@@ -19,9 +19,8 @@ from quietdial.envs.pacing.state import (
     TALK_FACTOR,
     WRAP,
 )
+from quietdial.envs.pacing.timers import AGENT, ENDING, PICKUP
 from quietdial.envs.pacing.world import World
-
-_ANSWER, _ENDING, _AGENT = 3, 2, 1
 
 
 def follow(world, actions, steps):
@@ -40,11 +39,11 @@ def follow(world, actions, steps):
         timers = s.heap[0, : s.head[0, HEAP]]
         for timer in timers:
             kind, entity, due = (timer >> 20) & 0xF, timer & 0xFFFFF, timer >> 24
-            if kind in (_ANSWER, _ENDING):
+            if kind in (PICKUP, ENDING):
                 number = int(s.call[0, entity, CALL_NUMBER])
                 if number >= known:
                     fates[number] = (int(s.call[0, entity, CALL_OUTCOME]), int(due - placed_at))
-            elif kind == _AGENT:
+            elif kind == AGENT:
                 row = s.agent[0, entity]
                 lengths = {TALK: talks, WRAP: wraps}.get(int(row[AGENT_STATE]), {})
                 lengths[int(row[AGENT_NUMBER])] = int(due - row[AGENT_SINCE])

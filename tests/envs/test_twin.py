@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from quietdial.envs.pacing import control, features
-from quietdial.envs.pacing.state import BASE, BASE_THETA, IN_FLIGHT, WAITING
+from quietdial.envs.pacing.params import BASE_THETA
+from quietdial.envs.pacing.state import BASE, IN_FLIGHT, WAITING
 from quietdial.envs.pacing.twin import (
     answer_rate_twin,
     base_dials_twin,

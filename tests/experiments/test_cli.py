@@ -306,7 +306,7 @@ def test_bad_input__is_one_line_and_exit_code_2(arguments, words, capsys):
     [
         (("floor", "n_agents"), 0, ["floor.n_agents = 0", "greater than or equal to 1"]),
         (("calls", "answer_rate", "p_low"), float("nan"), ["nan"]),
-        (("rule", "cap"), 1.5, ["rule.cap = 1.5", "less than 1"]),
+        (("rule", "cap"), 1.5, ["rule.cap = 1.5", "less than or equal to 1"]),
         (("floor", "nonsense"), 1, ["floor.nonsense", "Extra inputs"]),
     ],
 )

@@ -355,12 +355,12 @@ class Calls:
         """A call without a conversation is over; `verdict`: detection said 'machine'."""
         if self._people is None or call.person is None:
             return
-        if call.outcome == "person":
+        if call.outcome == "person" and not verdict:
             self._people.after_silent(call.person, self._env.now)
         else:
             self._people.after(
                 call.person,
-                call.outcome,
+                "machine" if verdict else call.outcome,
                 self._env.now,
                 reserved=call.agent is not None,
                 verdict=verdict,

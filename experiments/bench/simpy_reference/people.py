@@ -94,7 +94,9 @@ class PeopleList:
     def _may_dial(self, person: int, now: float, heap: _Heap) -> bool:
         """Whether the person may be dialed now; if only later, the person is due again then."""
         at = self._by_hours(self._segment[person], self._by_caps(person, now))
-        if now < at < math.inf:
+        if at == math.inf:
+            self._counts["people_done"] += 1
+        elif now < at:
             heapq.heappush(heap, (at, person))
         return at <= now
 

@@ -1,0 +1,1 @@
+"""The full kernel: every feature of docs/mechanisms.md."""
