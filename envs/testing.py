@@ -404,7 +404,7 @@ def _check_world(world: World, step: _Step, active: NDArray[np.bool_], number: i
 def _people_at(state: State, place: int) -> NDArray[np.int64]:
     """Calls of persons (not machines) at a place of `state.story`, (B,)."""
     persons = state.call[:, :, CALL_OUTCOME] == PERSON
-    return np.asarray(((state.story[:, :, PLACE] == place) & persons).sum(axis=1))
+    return np.asarray(((state.story[:, :, PLACE] == place) & persons).sum(axis=1), np.int64)
 
 
 def _check_full(world: World, active: NDArray[np.bool_], number: int) -> None:

@@ -252,7 +252,7 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
     kind = s.head[b, SET_KIND]
     most = min(p.n[MAX_DIALS], s.head[b, FREE])
     wanted = 0
-    if kind == DIALS or kind == DIALS_OR_CANCEL:
+    if kind in (DIALS, DIALS_OR_CANCEL):
         wanted = s.head[b, SET_DIALS] if one_shot else 0
     elif kind == RESIDUAL:
         wanted = s.head[b, BASE] + s.head[b, SET_DIALS] if one_shot else 0

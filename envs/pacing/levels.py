@@ -82,7 +82,7 @@ def move_answer_rate(b, s, p, session, t):  # type: ignore[no-untyped-def]
 
 @compiled()
 def draw_talk_factor(b, s, p, key, day, session):  # type: ignore[no-untyped-def]
-    """Begin a session's factor of talk times: the day's level, phase and the drift's first value."""
+    """Begin a session's factor of talk times: the day's level and phase, the first drift."""
     noise = chance.normal(p.curves, chance.draw(key, chance.DAY_TALK, day))
     s.est[b, TALK_DAY] = chance.exp(p.curves, p.x[TALK_SD] * noise)
     s.head[b, TALK_FACTOR] = np.int64(s.est[b, TALK_DAY] * 1048576.0 + 0.5)

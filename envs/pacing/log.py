@@ -1,7 +1,7 @@
 """The raw log of a full world: one row of whole numbers for each event, read after every step.
 
-A row is (time [ms], code, number, a, b, c); see the constants. `envs/records.py` makes typed records
-of calls and agent states from it. Without a log (`Params.n[LOG]` = 0) nothing is written.
+A row is (time [ms], code, number, a, b, c); see the constants. `envs/records.py` makes typed
+records of calls and agent states from it. Without a log (`Params.n[LOG]` = 0) nothing is written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AGENT_STATE_CHANGE = np.int64(8)
 CALLER_IN, CALLER_SERVED, CALLER_LOST = np.int64(9), np.int64(10), np.int64(11)
 """number: inbound caller; a: agent who serves, or why lost (below)."""
 OVER = np.int64(12)
-"""number: dial whose conversation ended; a: 1 if it reached its aim; b: 1 if a callback is asked."""
+"""number: dial whose handling ended; a: 1 if it reached its aim; b: 1 if a callback is asked."""
 SESSION_CHANGE = np.int64(13)
 """number: session; a: 1 opens, 0 closes."""
 GONE = np.int64(14)

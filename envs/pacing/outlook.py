@@ -105,13 +105,13 @@ class _Sum:
         """P(sum <= t_s), elementwise."""
         if self._law is not None:
             return self._law.cdf(t_s)
-        return np.interp(t_s, self._times, self._cdf)
+        return np.asarray(np.interp(t_s, self._times, self._cdf))
 
     def quantile_s(self, p: FloatArray) -> FloatArray:
         """Inverse of `cdf`."""
         if self._law is not None:
             return self._law.quantile_s(p)
-        return np.interp(p, self._cdf, self._times)
+        return np.asarray(np.interp(p, self._cdf, self._times))
 
 
 def _released(first: Law, then: Law | None, ages_s: FloatArray, within_s: FloatArray) -> FloatArray:

@@ -203,7 +203,6 @@ def is_full(scenario: Scenario) -> bool:
     """
     floor, calls, rule, episode = scenario.floor, scenario.calls, scenario.rule, scenario.episode
     rate = calls.answer_rate
-    windows = rule.all_windows
     return bool(
         scenario.people
         or scenario.inbound
@@ -222,8 +221,7 @@ def is_full(scenario: Scenario) -> bool:
         or rule.at_limit != "cut"
         or not (rule.counts_cut and rule.counts_left and rule.counts_amd)
         or rule.estimate != "counted"
-        or len(windows) > 1
-        or windows[0].kind != "campaign"
+        or [window.kind for window in rule.all_windows] != ["campaign"]
         or episode.first_day
         or episode.dial_from
         or episode.dial_until
@@ -300,8 +298,27 @@ def make_params(
     x[HARM_MESSAGE], x[HARM_LATE], x[HARM_GROWTH] = harm.message, harm.late, harm.growth
     n[HEARS] = scenario.rule.waiting_hears == "comfort_noise"
     outlook = make_outlook(scenario, int(n[N_COHORTS]))
-    plain = (n, x, tables, chance.curves(), outlook.weight, outlook.release, outlook.ring)
-    return Params(*plain, *_full_parts(scenario, sessions, n, x, full))
+    _write_rest(scenario, n, x, full)
+    parts = _people_tables(scenario, sessions)
+    windows = scenario.rule.all_windows
+    return Params(
+        n=n,
+        x=x,
+        tables=tables,
+        curves=chance.curves(),
+        grid_weight=outlook.weight,
+        release=outlook.release,
+        ring=outlook.ring,
+        sessions=_session_table(sessions),
+        shifts=_shifts(scenario),
+        segments=parts.segments,
+        shares=parts.shares,
+        reach=parts.reach,
+        windows=np.array([s.windows for s in sessions], np.int64),
+        caps=np.array([window.cap for window in windows]),
+        rolling=np.array([window.kind == "hours" for window in windows], np.int64),
+        periods=_periods(scenario, sessions),
+    )
 
 
 def _tables(scenario: Scenario, n: IntArray, full: bool) -> IntArray:
@@ -353,11 +370,8 @@ def _drift(x: FloatArray, drift: Drift, at: int) -> tuple[int, int]:
     return round(drift.update_s * 1000), _fixed(p_jump)
 
 
-def _full_parts(
-    scenario: Scenario, sessions: tuple[Session, ...], n: IntArray, x: FloatArray, full: bool
-) -> tuple[IntArray | FloatArray, ...]:
-    """The arrays of the full kernel; empty ones for a plain world."""
-    windows = scenario.rule.all_windows
+def _session_table(sessions: tuple[Session, ...]) -> IntArray:
+    """The sessions as rows of whole numbers, (S, 10)."""
     table = np.zeros((len(sessions), 10), np.int64)
     worked = 0
     for i, s in enumerate(sessions):
@@ -369,9 +383,17 @@ def _full_parts(
     for i in range(len(sessions)):
         inside = np.flatnonzero(first == first[i])
         table[i, SPAN_FROM:] = table[inside[0], WORKED], ends[inside[-1]]
-    n[N_RULE_WINDOWS] = len(windows)
-    if full:
-        _write_full(scenario, n, x)
+    return table
+
+
+class _PeopleTables(NamedTuple):
+    segments: IntArray
+    shares: IntArray
+    reach: FloatArray
+
+
+def _people_tables(scenario: Scenario, sessions: tuple[Session, ...]) -> _PeopleTables:
+    """When each segment may be dialed, its share and its reach by hour; one segment of no list."""
     hours = segment_hours(scenario, sessions)
     people = scenario.people
     shares, reach = [1.0], np.ones((1, 24))
@@ -385,20 +407,14 @@ def _full_parts(
     segments = np.concatenate([hours, np.array(offsets, np.int64)[:, :, None]], axis=2)
     fixed = np.array([_fixed(float(share)) for share in shares], np.int64)
     fixed[-1] = 2**32
-    return (
-        table,
-        _shifts(scenario),
-        segments,
-        fixed,
-        reach,
-        np.array([s.windows for s in sessions], np.int64),
-        np.array([window.cap for window in windows]),
-        np.array([window.kind == "hours" for window in windows], np.int64),
-        _periods(scenario, sessions),
-    )
+    return _PeopleTables(segments, fixed, reach)
 
 
-def _write_full(scenario: Scenario, n: IntArray, x: FloatArray) -> None:
+def _write_rest(scenario: Scenario, n: IntArray, x: FloatArray, full: bool) -> None:
+    """The numbers that only the full kernel reads."""
+    n[N_RULE_WINDOWS] = len(scenario.rule.all_windows)
+    if not full:
+        return
     floor, calls, rule = scenario.floor, scenario.calls, scenario.rule
     people, inbound, blend = scenario.people, scenario.inbound, scenario.blend
     interval_s = scenario.episode.decision_interval_s

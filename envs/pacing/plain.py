@@ -1,8 +1,8 @@
 """The plain kernel: the physics of worlds without the features of the full one, and nothing else.
 
 It plays docs/mechanisms.md for one session, one kind of call and anonymous people, and gives the
-same bits as the full kernel (`full/`) where both can play; tests compare them. Everything on the way
-of an event is inlined and no feature is asked for, so a world pays only for what it uses.
+same bits as the full kernel (`full/`) where both can play; tests compare them. Everything on the
+way of an event is inlined and no feature is asked for, so a world pays only for what it uses.
 """
 
 from __future__ import annotations

@@ -129,8 +129,8 @@ ACTIONS: dict[ActionName, Action] = {
     "dials_or_cancel": Action(
         "dials_or_cancel",
         control.DIALS_OR_CANCEL,
-        "Discrete(2 K + 1): place a - K calls now, or cancel K - a ringing ones, the youngest first "
-        "of those that have rung as long as the rule demands; only where the rule allows it",
+        "Discrete(2 K + 1): place a - K calls now, or cancel K - a ringing ones, the youngest "
+        "first of those that have rung as long as the rule demands; only where it allows that",
     ),
     "threshold": Action(
         "threshold",

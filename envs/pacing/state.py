@@ -10,7 +10,7 @@ have no entries.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
-def numbers(n: int) -> list[np.int64]:
+def numbers(n: int) -> list[Any]:
     """0 to n - 1 as numpy integers.
 
     numba compiles a function anew for every Python integer that is a constant argument of a call,
@@ -153,7 +153,7 @@ cancelled but not yet over."""
 
 # --- columns of State.person (int32) --------------------------------------------------------------
 ATTEMPTS, DAY_DIALS, DAY_OF, WEEK_DIALS, WEEK_OF, SILENTS, FIRST_TIME = 0, 1, 2, 3, 4, 5, 6
-"""Dials in all, dials on day DAY_OF, in week WEEK_OF, silent calls, then a ring of dial times [s]."""
+"""Dials in all, on day DAY_OF, in week WEEK_OF, silent calls, then a ring of dial times [s]."""
 
 # --- columns of State.window (int64): counts at the window's begin, then its record ---------------
 COUNTED, PICKED_UP, SEEN_DROPPED, SEEN_TALKED, SEEN_MACHINES, SEEN_VERDICTS = numbers(6)

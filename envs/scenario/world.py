@@ -62,7 +62,7 @@ class Belief(Part):
 
 
 class BlendDialer(Part):
-    """Settings of the event-triggered dialer (action `blend`), the threshold policy of ContactCenters.
+    """Settings of the event-triggered dialer (action `blend`): ContactCenters' threshold policy.
 
     Whenever a service ends, after the freed agent has looked at the queues: if at least `min_free`
     agents in all and `min_free_outbound` outbound agents are idle, dial

@@ -32,7 +32,8 @@ def short(duration_s=20.0, preset="study-real-5"):
 
 
 def make(**arguments: Any) -> gym.Env[Any, Any]:
-    return gym.make(ENV_ID, **({"scenario": "study-real-5"} | arguments))
+    scenario = arguments.pop("scenario", "study-real-5")
+    return gym.make(ENV_ID, scenario=scenario, **arguments)
 
 
 def play(env: Any, action: Any, steps: int) -> Any:

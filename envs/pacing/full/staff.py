@@ -161,7 +161,7 @@ def agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
             wrap = max((wrap * s.trait[b, agent, SPEED]) >> 20, 1)
             push(b, s, timer_of(t + wrap, AGENT, agent))
             return
-    if (state == TALK or state == WRAP) and p.n[HAS_BREAK]:
+    if state in (TALK, WRAP) and p.n[HAS_BREAK]:
         u = chance.draw(key, chance.BREAK_TAKEN, number) >> np.uint64(32)
         if np.int64(u) < p.n[P_BREAK]:
             s.trait[b, agent, WITH_CALL] = -1
@@ -195,7 +195,7 @@ def shift_event(b, s, p, entity, t):  # type: ignore[no-untyped-def]
         return
     if state == OFF:
         return
-    without_call = state == IDLE or state == SPARE
+    without_call = state in (IDLE, SPARE)
     if without_call:
         leave_ring(b, s, p, agent)
         if what == SHIFT_LUNCH:
@@ -247,7 +247,7 @@ def end_day(b, s, p, t):  # type: ignore[no-untyped-def]
     """The floor closes at time t: agents without a call go, the others after their call."""
     for agent in range(p.n[N_AGENTS]):
         state = s.agent[b, agent, AGENT_STATE]
-        if state == IDLE or state == SPARE:
+        if state in (IDLE, SPARE):
             leave_ring(b, s, p, agent)
             move(b, s, p, agent, OFF, t)
         elif state != OFF:

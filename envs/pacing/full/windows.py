@@ -73,8 +73,8 @@ def tally(b, s, p, at):  # type: ignore[no-untyped-def]
 def seen_silent(p, silent, dropped, talked, machines, verdicts):  # type: ignore[no-untyped-def]
     """Silent calls by the dialer's own estimate, from differences of the totals.
 
-    With perfect detection the dialer sees the truth. Otherwise it counts what it dropped and q x the
-    verdicts 'machine'; Ofcom's formula takes the machines among the dropped out,
+    With perfect detection the dialer sees the truth. Otherwise it counts what it dropped and q
+    times the verdicts 'machine'; Ofcom's formula takes the machines among the dropped out,
     D = X L / (L + Ag) (regulation/counting.py).
     """
     if p.n[DETECTION] == DETECT_PERFECT:
