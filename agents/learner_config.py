@@ -9,11 +9,30 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from quietdial.agents.lagrange import HIGHEST, LOWEST
 from quietdial.agents.policy import THETA_RANGE, LearnedAction
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.regulation.rule import profile_names
+from quietdial.envs.scenario import Scenario
 
 DISCOUNT_HORIZON_S: Final = 20.0
 """Time constant of the discount: gamma = exp(-decision interval / 20 s)."""
 
 SEED_STRIDE: Final = 4096  # rows of run `seed` use seed * 4096 + row: runs share no training world
+
+
+def require_cap(scenario: Scenario) -> None:
+    """Refuse to train where the rule does not limit the rate: there is no constraint to learn.
+
+    Raises:
+        ConfigError: `rule.cap` is 1, as in the profiles au, de, fr, none and uk_2017.
+    """
+    rule = scenario.rule
+    if rule.cap >= 1.0:
+        profile = rule.id if rule.id in profile_names() else "it_2014"
+        raise ConfigError(
+            f"scenario {scenario.name!r}: rule {rule.id!r} has no limit on the silent rate "
+            "(rule.cap = 1), so there is nothing to train for; set rule.cap below 1, for example "
+            f"`rule: {{profile: {profile}, cap: 0.03}}`"
+        )
 
 
 class LearnerConfig(BaseModel):

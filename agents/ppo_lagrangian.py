@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
 from quietdial.agents.fast_policy import FastDiscretePolicy, starting_bias
 from quietdial.agents.lagrange import PiMultiplier
-from quietdial.agents.learner_config import SEED_STRIDE, LearnerConfig
+from quietdial.agents.learner_config import SEED_STRIDE, LearnerConfig, require_cap
 from quietdial.agents.policy import (
     LearnedPolicy,
     PolicySpec,
@@ -151,9 +151,10 @@ def train_ppo_lagrangian(
         The policy and how training ended.
 
     Raises:
-        ConfigError: the settings do not fit the environment.
+        ConfigError: the settings do not fit the environment, or the rule has no cap.
         RunFolderError: a checkpoint cannot be written.
     """
+    require_cap(scenario)
     started_s = time.perf_counter()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

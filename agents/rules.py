@@ -1,4 +1,4 @@
-"""The hand-built rules to beat: progressive, fixed ratio and the marginal silent probability.
+"""The hand-built rules to beat: progressive, fixed ratio, the marginal silent probability, blend.
 
 What a rule needs from the world (idle agents, calls in flight, forecasts) is computed inside the
 environment's controllers, so that a rule here is only the name of its action and one constant.
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from quietdial.agents.policy import THETA_RANGE, checked_knob
 from quietdial.envs.errors import ConfigError
 
-__all__ = ["FixedRatio", "Marginal", "Progressive"]
+__all__ = ["Blend", "FixedRatio", "Marginal", "Progressive"]
+
+_RATIO_RANGE = (0.2, 20.0)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,11 @@ class FixedRatio:
     action: str = field(default="ratio", init=False, repr=False)
     base_theta: float = field(default=0.02, init=False, repr=False)
     knob_name: str | None = field(default="ratio", init=False, repr=False)
-    knob_range: tuple[float, float] | None = field(default=(0.2, 20.0), init=False, repr=False)
+    knob_range: tuple[float, float] | None = field(default=_RATIO_RANGE, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a ratio outside the knob's range."""
-        checked_knob("fixed-ratio", "ratio", self.ratio, (0.2, 20.0))
+        checked_knob("fixed-ratio", "ratio", self.ratio, _RATIO_RANGE)
 
     @property
     def knob(self) -> float:
@@ -85,7 +87,52 @@ class FixedRatio:
 
     def with_knob(self, value: float) -> FixedRatio:
         """Return the rule with another ratio."""
-        return replace(self, ratio=checked_knob("fixed-ratio", "ratio", value, (0.2, 20.0)))
+        return replace(self, ratio=checked_knob("fixed-ratio", "ratio", value, _RATIO_RANGE))
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Dial when a service ends, a fixed number of calls for each idle outbound agent.
+
+    Formula: whenever an agent has ended a call and looked at the queues, if enough agents
+    are idle (`blend.min_free`, `blend.min_free_outbound` of the scenario), new dials =
+    round(ratio x idle outbound agents) + `blend.extra`, less those in flight if the scenario says
+    so. It is meant for floors that take inbound calls too.
+    Source: ThresholdDialerPolicy of ContactCenters (L'Ecuyer and Buist), its example Blend has
+    ratio 2.
+    Knob: `ratio`, dials per idle outbound agent, 0.2 to 20.
+
+    Attributes:
+        ratio: dials per idle outbound agent.
+    """
+
+    ratio: float = 2.0
+
+    name: str = field(default="blend", init=False, repr=False)
+    observation: str = field(default="none", init=False, repr=False)
+    action: str = field(default="blend", init=False, repr=False)
+    base_theta: float = field(default=0.02, init=False, repr=False)
+    knob_name: str | None = field(default="ratio", init=False, repr=False)
+    knob_range: tuple[float, float] | None = field(default=_RATIO_RANGE, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio outside the knob's range."""
+        checked_knob("blend", "ratio", self.ratio, _RATIO_RANGE)
+
+    @property
+    def knob(self) -> float:
+        """The ratio, dials per idle outbound agent."""
+        return self.ratio
+
+    def act(
+        self, obs: NDArray[Any], state: object | None = None
+    ) -> tuple[NDArray[np.float32], object | None]:
+        """Return the ratio for every campaign, float32 (B, 1)."""
+        return np.full((len(obs), 1), self.ratio, dtype=np.float32), state
+
+    def with_knob(self, value: float) -> Blend:
+        """Return the rule with another ratio."""
+        return replace(self, ratio=checked_knob("blend", "ratio", value, _RATIO_RANGE))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,9 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import read_yaml
 from quietdial.envs.scenario import describe_validation_error
 from quietdial.experiments.evaluate import MAX_DAYS
+
+RATE_WITHOUT_CAP: Final = 0.03
+"""Silent / answered at which policies are compared where the rule has no limit."""
 
 
 class JudgeConfig(BaseModel):
@@ -22,14 +25,16 @@ class JudgeConfig(BaseModel):
     target_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
         description="silent / answered that every knob is tuned to; none: 0.9 of the rule's cap, "
-        "so that the upper limit of the rate meets the cap too",
+        "so that the upper limit of the rate meets the cap too, or 0.03 if the rule has none",
     )
     tune_days: int = Field(default=48, ge=2, le=MAX_DAYS, description="days for the knobs")
     test_days: int = Field(default=64, ge=2, le=MAX_DAYS, description="days for the figures")
 
     def target(self, cap: float) -> float:
         """The silent rate that every knob is tuned to, fraction of answered."""
-        return 0.9 * cap if self.target_rate is None else self.target_rate
+        if self.target_rate is not None:
+            return self.target_rate
+        return 0.9 * cap if cap < 1.0 else RATE_WITHOUT_CAP
 
 
 class RunConfig(BaseModel):

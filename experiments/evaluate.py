@@ -18,6 +18,7 @@ from quietdial.agents.policy import LearnedPolicy, Policy, features_of
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.world import World
+from quietdial.envs.regulation.calendar import sessions_of
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.stats import (
     Difference,
@@ -123,15 +124,16 @@ def play_days(
         world = make_world(policy, scenario, len(chunk))
         everywhere = np.ones(len(chunk), np.bool_)
         world.begin(everywhere, [int(seed) for seed in chunk])
-        episode = scenario.episode
-        n_steps = round(episode.duration_s / episode.decision_interval_s)
+        end_s = sessions_of(scenario)[-1].close_ms / 1000
         state: object | None = None
-        for step in range(n_steps):
+        step, over = 0, False
+        while not over:
             actions, state = policy.act(world.observe(), state)
-            world.step(actions, everywhere)
+            over = bool(world.step(actions, everywhere)[0, 4])  # all rows end together
             if report is not None and step % 512 == 0:
-                done = begin / len(seeds) + len(chunk) / len(seeds) * step / n_steps
-                report(label, done)
+                share = float(world.clock_s()[0]) / end_s
+                report(label, begin / len(seeds) + len(chunk) / len(seeds) * share)
+            step += 1
         parts.append(world.totals())
     if report is not None:
         report(label, 1.0)

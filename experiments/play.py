@@ -29,7 +29,7 @@ def play(
     speed: float = 60.0,
     seconds: float | None = None,
 ) -> dict[str, float]:
-    """Play one day live.
+    """Play one episode live.
 
     Args:
         policy: who decides.
@@ -37,7 +37,7 @@ def play(
         console: the terminal.
         seed: the day.
         speed: simulated seconds per real second; 0: as fast as it goes.
-        seconds: simulated seconds to play; None: the whole day.
+        seconds: simulated seconds to play; None: the whole episode.
 
     Returns:
         The totals at the end.
@@ -50,8 +50,7 @@ def play(
     everywhere = np.ones(1, np.bool_)
     world.begin(everywhere, [seed])
     interval_s = scenario.episode.decision_interval_s
-    length_s = scenario.episode.duration_s
-    n_steps = round(min(seconds or length_s, length_s) / interval_s)
+    last_step = math.inf if seconds is None else max(round(seconds / interval_s), 1)
     state: object | None = None
     begun = time.perf_counter()
     title = f"{policy.name}, day {seed}, Ctrl-C to stop"
@@ -59,17 +58,19 @@ def play(
     with Live(console=console, refresh_per_second=REDRAWS_PER_S, transient=False) as live:
         live.update(Text(f"{title}\n{frame(world, 0)}"))
         try:
-            for step in range(max(n_steps, 1)):
+            step, over = 0, False
+            while not over:
                 actions, state = policy.act(world.observe(), state)
-                world.step(actions, everywhere)
+                over = bool(world.step(actions, everywhere)[0, 4]) or step + 1 >= last_step
                 if speed:
                     ahead = (step + 1) * interval_s / speed - (time.perf_counter() - begun)
                     if ahead > 0:
                         time.sleep(ahead)
                 now = time.perf_counter()
-                if now - drawn >= 1 / REDRAWS_PER_S or step == n_steps - 1:
+                if now - drawn >= 1 / REDRAWS_PER_S or over:
                     live.update(Text(f"{title}\n{frame(world, 0)}"))
                     drawn = now
+                step += 1
         except KeyboardInterrupt:
             live.update(Text(f"{title}\n{frame(world, 0)}"))
     return {name: float(value[0]) for name, value in world.totals().items()}

@@ -209,7 +209,7 @@ def frontier_figure(
 
     Args:
         points: The policies.
-        cap: The allowed silent rate, fraction; what lies beyond is shaded.
+        cap: The allowed silent rate, fraction; what lies beyond is shaded; 1: no limit, no line.
         curves: Knob sweeps by policy name: (silent rate, utilisation) as fractions, any order.
         title: First line.
         subtitle: Second line, for instance the scenario and the number of days; empty for one
@@ -224,7 +224,8 @@ def frontier_figure(
     dress(axes, "silent calls per answered call (%)", "utilisation (% of available agent time)")
     axes.grid(color=GRID, linewidth=0.8)
     if not subtitle:
-        subtitle = f"{points[0].utilisation.n} days, 95 % intervals; right of the line is forbidden"
+        subtitle = f"{points[0].utilisation.n} days, 95 % intervals"
+        subtitle += "; right of the line is forbidden" if cap < 1.0 else ""
     if curves:
         subtitle += "; curves: other knob settings"
     head(figure, title, subtitle)
@@ -249,7 +250,8 @@ def frontier_figure(
             zorder=5,
         )
     _limit_frontier(axes, points, cap)
-    _draw_cap(axes, cap)
+    if cap < 1.0:
+        _draw_cap(axes, cap)
     _label_points(figure, axes, points, names, 100 * cap)
     return figure
 
@@ -272,7 +274,8 @@ def _draw_curves(
 
 def _limit_frontier(axes: Axes, points: Sequence[FrontierPoint], cap: float) -> None:
     """Frame the points and the cap; curves may run out of the frame."""
-    right = max(1.25 * cap, max(1.08 * p.silent_rate.hi for p in points))
+    right = max(1.08 * p.silent_rate.hi for p in points)
+    right = max(1.25 * cap, right) if cap < 1.0 else min(max(right, 0.001), 1.05)
     lows = [100 * p.utilisation.lo for p in points]
     highs = [100 * p.utilisation.hi for p in points]
     for line in axes.get_lines():

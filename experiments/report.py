@@ -63,12 +63,16 @@ def rows(verdict: Verdict) -> list[tuple[str, ...]]:
     return result
 
 
+def _cap(cap: float) -> str:
+    return f"cap {100 * cap:g} %" if cap < 1.0 else "no cap"
+
+
 def table(verdict: Verdict) -> Table:
     """The judge's table for a terminal of 80 columns or more."""
     n_days = verdict.summaries[0].utilisation.n
     shown = Table(
         title=f"{verdict.scenario}: {n_days} test days, every knob tuned to "
-        f"{100 * verdict.target_rate:.2f} % silent (cap {100 * verdict.cap:g} %)",
+        f"{100 * verdict.target_rate:.2f} % silent ({_cap(verdict.cap)})",
         caption="95 % intervals over days. Last column: points of utilisation, paired by day.",
         title_justify="left",
         caption_justify="left",
@@ -106,21 +110,23 @@ def _compared(gap: Interval) -> str:
 def sentences(verdict: Verdict) -> list[str]:
     """The verdict in plain sentences."""
     judged = verdict.summaries[0]
-    cap = 100 * verdict.cap
     upper = 100 * judged.silent_rate_upper
-    met = "meets" if judged.meets_cap else "DOES NOT MEET"
+    met = f"{'meets' if judged.meets_cap else 'DOES NOT MEET'} the cap of {100 * verdict.cap:g} %"
+    alone = f"{judged.p_day_breaks_cap.text(digits=0)} of the days alone are above the cap."
+    if verdict.cap >= 1.0:
+        met, alone = "is under a rule without a cap", "no day can be above it."
     if not verdict.days[0].days["answered"].any():
         return [f"{judged.name}: nobody answered on the test days, so there is nothing to judge."]
     lines = [
-        f"{judged.name} {met} the cap of {cap:g} %: silent rate "
-        f"{judged.silent_rate.text(digits=2)}, upper 95 % limit {upper:.2f} %; "
-        f"{judged.p_day_breaks_cap.text(digits=0)} of the days alone are above the cap."
+        f"{judged.name} {met}: silent rate {judged.silent_rate.text(digits=2)}, upper 95 % limit "
+        f"{upper:.2f} %; {alone}"
     ]
     first = verdict.tuned[0]
+    limit = verdict.cap if verdict.cap < 1.0 else verdict.target_rate
     others = zip(verdict.tuned[1:], verdict.summaries[1:], verdict.at_equal_rate, strict=True)
     for item, row, equal in others:
         gap = verdict.difference(row.name).utilisation
-        same = item.reached and abs(item.tuning_rate - first.tuning_rate) < 0.05 * verdict.cap
+        same = item.reached and abs(item.tuning_rate - first.tuning_rate) < 0.05 * limit
         rate = "tuned to the same" if same else "at its own"
         line = (
             f"Utilisation {_points(gap)} points: {_compared(gap)} {row.name} {rate} silent rate "

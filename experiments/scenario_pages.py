@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, assert_never, cast
 
 import numpy as np
 
 from quietdial.agents.policy import Policy
-from quietdial.agents.rules import FixedRatio, Marginal
+from quietdial.agents.rules import Blend, Marginal
 from quietdial.envs.laws import (
     ConstantLaw,
     ExponentialLaw,
@@ -53,6 +52,9 @@ PICTURE_SEED: Final = 1
 
 PICTURE_POLICY: Final = "marginal"
 """Rule that paces the pictured day."""
+
+BLEND_POLICY: Final = "blend:2"
+"""Rule for floors that take incoming calls too, and for the pictured day of their dialer."""
 
 PICTURE_DPI: Final = 100
 """Dots per inch of a picture, 1000 points wide; at most 80 KB each."""
@@ -337,9 +339,12 @@ def _use(scenario: Scenario) -> list[str]:
 
 
 def _commands(scenario: Scenario) -> list[str]:
-    simulate = f"quietdial simulate {scenario.name} --policy {PICTURE_POLICY}"
+    policies = [PICTURE_POLICY]
+    if scenario.inbound is not None:
+        policies = [BLEND_POLICY] + policies * (scenario.action != "blend")
+    simulate = [f"quietdial simulate {scenario.name} --policy {name}" for name in policies]
     train = f"quietdial train --scenario {scenario.name}"
-    return [simulate, train] if scenario.rule.cap < 1 else [simulate]  # no cap, no verdict
+    return [*simulate, train] if scenario.rule.cap < 1 else simulate  # no cap, no verdict
 
 
 def page(scenario: Scenario) -> str:
@@ -373,7 +378,7 @@ def page(scenario: Scenario) -> str:
 
 def _pacer(scenario: Scenario) -> str:
     if scenario.action == "blend":
-        return "the event-triggered dialer with a ratio of 2"
+        return f"the event-triggered dialer, `{BLEND_POLICY}`"
     return f"the rule `{PICTURE_POLICY}` as it is shipped, not tuned to this world"
 
 
@@ -483,17 +488,14 @@ def texts() -> dict[str, str]:
     return {"README.md": index(scenarios), "random.md": random_page(), **pages}
 
 
-@dataclass(frozen=True)
-class _EventDialer(FixedRatio):
-    """The scenario's own event-triggered dialer with a constant ratio (action `blend`)."""
-
-    name: str = field(default="event dialer", init=False, repr=False)
-    action: str = field(default="blend", init=False, repr=False)
+def pictured_policy(scenario: Scenario) -> Policy:
+    """The rule that plays the pictured day: the scenario's own if that is the blend dialer."""
+    return Blend(2.0) if scenario.action == "blend" else Marginal()
 
 
 def day_records(scenario: Scenario, seed: int = PICTURE_SEED) -> Records:
     """All records of the first day of a scenario, played by the pictured policy."""
-    policy: Policy = _EventDialer() if scenario.action == "blend" else Marginal()
+    policy = pictured_policy(scenario)
     world = make_world(policy, scenario, 1, records=True)
     world.begin(np.ones(1, np.bool_), [seed])
     assembler = Assembler(scenario)
@@ -523,8 +525,7 @@ def draw(scenario: Scenario, folder: Path) -> Path:
     from quietdial.experiments.timeline import floor_timeline
 
     day = first_day(scenario)
-    policy = "event dialer" if scenario.action == "blend" else PICTURE_POLICY
-    figure = floor_timeline(day_records(day), day, policy=policy)
+    figure = floor_timeline(day_records(day), day, policy=pictured_policy(day).name)
     path = folder / f"{scenario.name}.png"
     write_bytes_atomic(path, _fewer_colours(png_bytes(figure, dpi=PICTURE_DPI)))
     return path

@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from quietdial.agents.policy import Policy
-from quietdial.agents.rules import FixedRatio, Marginal, Progressive
+from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.records import Assembler, CallRecord, Records
@@ -34,6 +34,7 @@ _RULES: Final[dict[str, Policy]] = {
     "ratio": FixedRatio(),
     "marginal": Marginal(),
     "theta": Marginal(),
+    "blend": Blend(),
 }
 _NO_DATE: Final = datetime.date(2001, 1, 1)  # stands for the day of a scenario without a date
 
@@ -50,7 +51,7 @@ class _Logging(Protocol):
 def find_policy(text: str) -> Policy:
     """A rule, with its knob after a colon, or the policy in the folder of a run or checkpoint.
 
-    `progressive`, `marginal`, `theta:0.02` (the same rule), `fixed-ratio`, `ratio:2.5`.
+    `progressive`, `marginal`, `theta:0.02` (the same rule), `fixed-ratio`, `ratio:2.5`, `blend:2`.
 
     Raises:
         ConfigError: there is no such policy, or its knob is out of range.

@@ -254,9 +254,10 @@ class RunWriter:
             self._layout_written = True
 
     def evaluation(self, summaries: Iterable[PolicySummary], step: int) -> None:
-        """Write what the judge found of each policy, and the cap, at one step."""
+        """Write what the judge found of each policy, and the cap if there is one, at one step."""
         for summary in summaries:
-            self.scalars({**summary_scalars(summary), Tag.CAP: summary.cap}, step)
+            cap = {Tag.CAP: summary.cap} if summary.cap < 1.0 else {}
+            self.scalars({**summary_scalars(summary), **cap}, step)
 
     def figure(self, tag: str, figure: Figure, step: int) -> None:
         """Write a picture for the Images page."""

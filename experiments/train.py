@@ -27,7 +27,7 @@ from quietdial.agents.checkpoint import (
     load_state,
     save_checkpoint,
 )
-from quietdial.agents.learner_config import SEED_STRIDE
+from quietdial.agents.learner_config import SEED_STRIDE, require_cap
 from quietdial.agents.policy import LearnedPolicy, scenario_sha256, tensors_of
 from quietdial.agents.ppo_lagrangian import (
     RolloutReport,
@@ -87,6 +87,7 @@ def run_training(
         RunFolderError: the run folder is in use or cannot be written.
     """
     scenario = load_scenario(config.scenario)
+    require_cap(scenario)
     make_training_env(config.learner.model_copy(update={"n_envs": 1}), scenario).close()
     values = config.model_dump(mode="json")
     seeds = {

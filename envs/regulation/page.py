@@ -18,7 +18,8 @@ some from memory, some are choices of this project; each says so below. Rules ch
 dialer calls anybody, read the law that is in force and ask a lawyer.
 
 A scenario names a profile (`rule: it_2014`) or changes one
-(`rule: {{profile: us_tsr, cap: 0.02}}`). Three layers are kept apart: hard rules (hours,
+(`rule: {{profile: us_tsr, cap: 0.02}}`). Training under a profile without a limit needs one of its
+own, for example `rule: {{profile: de, cap: 0.03}}`. Three layers are kept apart: hard rules (hours,
 quarantine, attempts, ring times, what happens at the limit) are carried out by the world itself;
 the rate is a constraint, counted in windows; harm is a cost of each silent call, charged below the
 cap too. `envs/regulation/counting.py` has the formulas, `envs/regulation/calendar.py` the calendar.

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from quietdial.envs.laws import Law
-from quietdial.envs.part import Part, Probability
+from quietdial.envs.part import Part, Probability, TimeZone
 
 Factor = Annotated[float, Field(ge=0, le=20)]
 Pause = Annotated[float, Field(ge=0, le=2_592_000)]
@@ -21,7 +21,7 @@ class Segment(Part):
     by_hour: tuple[Factor, ...] = Field(
         default=(1.0,) * 24, description="factor of the answer rate by the callee's hour, 0 to 23"
     )
-    time_zone: str | None = Field(default=None, description="IANA name; none: the campaign's")
+    time_zone: TimeZone | None = Field(default=None, description="IANA name; none: the campaign's")
 
     @field_validator("by_hour")
     @classmethod
