@@ -398,7 +398,7 @@ def test_reserved_calls__hold_no_more_than_their_share() -> None:
 
 
 def test_reserved_call__to_a_machine_comes_again_after_the_pause() -> None:
-    # Callback due at 50; from 10:00 on machines answer, and without detection the held agent handles
+    # Callback due at 50; from 10:00 on machines answer, without detection the held agent handles
     # them; their pause of 40 s is counted from their beginning.
     people = {
         "n_people": 1,
