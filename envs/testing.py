@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -23,8 +23,10 @@ from quietdial.envs.pacing.params import (
     N_AGENTS,
     N_LINES,
     OPENS,
+    RANDOM_START,
     SILENT_PENALTY,
     STEP_MS,
+    TRUNKS,
 )
 from quietdial.envs.pacing.spec import FULL_TOTALS, TOTALS
 from quietdial.envs.pacing.state import (
@@ -178,6 +180,49 @@ def check_episode(env: AnyEnv, policy: Policy | None = None, *, seed: int = 0) -
             observation, _ = env.reset(options={"reset_mask": step.truncated})
     _check_end(world, final, end_ms == world.params.n[END_MS])
     return Episode(steps, reward, cost, final)
+
+
+def check_step(
+    world: World,
+    out: Floats,
+    last: dict[str, Floats] | None,
+    active: NDArray[np.bool_],
+    number: int,
+) -> dict[str, Floats]:
+    """Check one step of a `World` that is played without an environment.
+
+    Checked is what `check_episode` checks at every step.
+
+    Args:
+        world: the world, after `World.step` or `World.begin`.
+        out: (B, 6) what `World.step` returned; zeros after `World.begin`.
+        last: totals before the step; None after `World.begin`.
+        active: (B,) rows that were played (or began); the others are not looked at.
+        number: number of the step, for messages.
+
+    Returns:
+        The totals now, each (B,), for the next call.
+
+    Raises:
+        ContractError: something does not hold.
+    """
+    step = _Step(
+        observation=world.observe(),
+        reward=out[:, 0] + out[:, 1],
+        terminated=np.zeros(len(out), np.bool_),
+        truncated=out[:, 4] > 0,
+        cost=out[:, 2],
+        answered=out[:, 3],
+        terms={"idle": out[:, 0], "silent": out[:, 1]},
+        totals=world.totals(),
+    )
+    before = None if last is None else replace(step, totals=last)
+    _check_observation(world, step, active, number)
+    if last is not None:
+        _check_reward(world, step, active, number)
+    _check_totals(world, step, before, active, number)
+    _check_world(world, step, active, number)
+    return step.totals
 
 
 def check_determinism(make: Callable[[], AnyEnv], *, seed: int = 0, steps: int = 300) -> None:
@@ -422,6 +467,11 @@ def _check_full(world: World, active: NDArray[np.bool_], number: int) -> None:
         found = (place == where).sum(axis=1)
         what = f"{{}} calls {name}, the counter says {{}}"
         _require(found == more[:, counter], active, number, what, found, more[:, counter])
+    trunks = world.params.n[TRUNKS]
+    if trunks and not world.params.n[RANDOM_START]:
+        used = world.params.n[N_LINES] - state.head[:, FREE]
+        used = used + counts[:, TALK] + counts[:, MACHINE_TALK]
+        _require(used <= trunks, active, number, "{} of {} trunks are in use", used, trunks)
     people = state.person.shape[1]
     if people:
         on_line = ((place != NOWHERE) & (place != STRAY) & (state.story[:, :, WHO] >= 0)).sum(
