@@ -54,6 +54,7 @@ PARTS = (
     Part("chain", "order-up-to policies have the figures and the law of the exact Markov chain", 8),
     Part("reference", "every total agrees with an independent SimPy model in 21 worlds", 10),
     Part("blend", "ContactCenters' example Blend has all its published figures", 1),
+    Part("calendar", "hours, holidays, clock changes, pauses, caps and windows, row by row", 1),
 )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from quietdial.envs.laws import ExponentialLaw
 from quietdial.experiments.proof import blend
 from quietdial.experiments.proof.parts import SAMPLE, failed
 
@@ -43,7 +44,7 @@ def _changed(part, **values):
         ("blend", {"min_free": 3}, "outbound_lost"),
         ("blend", {"less_in_flight": True, "extra": 1}, "outbound_lost"),
         ("rule", {"wait_limit_s": 6.0}, "wait/outbound"),
-        ("floor", {"talk": blend.scenario().inbound.talk}, "outbound_served"),
+        ("floor", {"talk": ExponentialLaw(mean_s=600.0)}, "outbound_served"),
         ("inbound", {"p_balk": 0.5}, "inbound_lost"),
         ("inbound", {"capacity": 1}, "inbound_lost"),
     ],
