@@ -242,7 +242,7 @@ class PlayArgs:
     """Watch a floor live in the terminal."""
 
     policy: Annotated[str, tyro.conf.Positional] = "marginal"
-    """progressive, fixed-ratio, marginal, or the folder of a run or checkpoint"""
+    """progressive, fixed-ratio, marginal, blend, with a knob ratio:2.5, or a run's folder"""
     scenario: str | None = None
     """preset name or YAML file; none: the one a policy was trained on, italy-50 for a rule"""
     knob: float | None = None
@@ -252,32 +252,23 @@ class PlayArgs:
     speed: float = 60.0
     """simulated seconds per real second; 0: as fast as it goes"""
     seconds: float | None = None
-    """simulated seconds to play; none: the whole day"""
+    """simulated seconds to play; none: the whole episode"""
 
 
 def _play(args: Args) -> int:
     """Watch a floor live in the terminal under any policy."""
-    from quietdial.agents.policy import Policy
-    from quietdial.experiments.evaluate import rules
+    from quietdial.agents.policy import LearnedPolicy
     from quietdial.experiments.play import play
+    from quietdial.experiments.simulate import find_policy
 
     asked = _parse(PlayArgs, args, "play")
-    known: dict[str, Policy] = {rule.name: rule for rule in rules()}
-    policy: Policy
     scenario = None if asked.scenario is None else load_scenario(asked.scenario)
-    if asked.policy in known:
-        policy = known[asked.policy]
-        scenario = scenario or load_scenario("italy-50")
-    elif Path(asked.policy).is_dir():
-        from quietdial.experiments.train import load_run_policy, policy_scenario
+    policy = find_policy(asked.policy)
+    if scenario is None and isinstance(policy, LearnedPolicy):
+        from quietdial.experiments.train import policy_scenario
 
-        policy = learned = load_run_policy(asked.policy)
-        scenario = scenario or policy_scenario(asked.policy, learned)
-    else:
-        raise ConfigError(
-            f"unknown policy {asked.policy!r}; use one of {', '.join(known)}, "
-            "or the folder of a run or checkpoint"
-        )
+        scenario = policy_scenario(Path(asked.policy), policy)
+    scenario = scenario or load_scenario("italy-50")
     if asked.knob is not None:
         policy = policy.with_knob(asked.knob)
     play(policy, scenario, _console(), seed=asked.seed, speed=asked.speed, seconds=asked.seconds)
@@ -291,7 +282,7 @@ class SimulateArgs:
     scenario: Annotated[str, tyro.conf.Positional]
     """preset name or YAML file"""
     policy: str = "marginal"
-    """progressive, marginal, theta:0.02, ratio:2.5, or the folder of a run or checkpoint"""
+    """progressive, theta:0.02, ratio:2.5, blend:2, or the folder of a run or checkpoint"""
     days: int = 1
     """episodes played one after the other"""
     campaigns: int = 1

@@ -72,7 +72,7 @@ def find_policy(text: str) -> Policy:
         return load_run_policy(text)
     raise ConfigError(
         f"unknown policy {text!r}; use one of {', '.join(_RULES)} (with a knob: theta:0.02, "
-        "ratio:2.5), or the folder of a run or checkpoint"
+        "ratio:2.5, blend:2), or the folder of a run or checkpoint"
     )
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from quietdial.agents.policy import Policy
-from quietdial.agents.rules import FixedRatio, Marginal, Progressive
+from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
 
-RULES: list[Any] = [Progressive(), FixedRatio(), Marginal()]
+RULES: list[Any] = [Progressive(), FixedRatio(), Marginal(), Blend()]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -35,6 +35,7 @@ def test_act__gives_the_knob() -> None:
     obs = np.zeros((4, 0), np.float32)
     assert FixedRatio(2.5).act(obs)[0].tolist() == [[2.5]] * 4
     assert Marginal(0.25).act(obs)[0].tolist() == [[0.25]] * 4
+    assert Blend(1.5).act(obs)[0].tolist() == [[1.5]] * 4
     assert Progressive().act(obs)[0].tolist() == [0] * 4
 
 
@@ -50,6 +51,8 @@ def test_fixed_ratio__refuses_a_ratio_out_of_range(value: float) -> None:
         FixedRatio().with_knob(value)
     with pytest.raises(ConfigError):
         FixedRatio(value)
+    with pytest.raises(ConfigError, match=r"blend: ratio = .* between 0.2 and 20"):
+        Blend().with_knob(value)
 
 
 def test_marginal__refuses_a_threshold_out_of_range() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from quietdial.agents.rules import FixedRatio, Marginal, Progressive
+from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
 from quietdial.envs import ConfigError, Scenario, load_scenario
 from quietdial.envs.pacing.world import World
 from quietdial.envs.record_files import read_columns, read_source
@@ -55,6 +55,8 @@ def error_line(capsys):
         ("theta:0.05", Marginal(0.05), "marginal, theta 0.05"),
         ("marginal:0.05", Marginal(0.05), "marginal, theta 0.05"),
         ("ratio:2.5", FixedRatio(2.5), "fixed-ratio, ratio 2.5"),
+        ("blend", Blend(), "blend, ratio 2"),
+        ("blend:1.5", Blend(1.5), "blend, ratio 1.5"),
     ],
 )
 def test_find_policy__reads_a_rule_with_its_knob(text, policy, label):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -158,6 +159,13 @@ def test_evaluation__writes_every_quantity_of_every_policy(tmp_path: Path) -> No
     assert points(events, "eval/marginal/silent_rate_upper") == [(500, pytest.approx(0.0299))]
     assert {step for tag in expected for step, _ in points(events, tag)} == {500}
     assert set(summary_scalars(summaries[0])) == {eval_tag("marginal", q) for q in EvalQuantity}
+
+
+def test_evaluation__without_a_cap_draws_none(tmp_path: Path) -> None:
+    with RunWriter(tmp_path) as writer:
+        writer.evaluation([dataclasses.replace(make_summary(), cap=1.0)], 500)
+    expected = {eval_tag("marginal", q) for q in EvalQuantity}
+    assert set(read_back(tmp_path).Tags()["scalars"]) == expected
 
 
 def test_eval_tag__refuses_a_name_that_would_break_the_tree() -> None:
