@@ -256,7 +256,7 @@ class RunWriter:
     def evaluation(self, summaries: Iterable[PolicySummary], step: int) -> None:
         """Write what the judge found of each policy, and the cap if there is one, at one step."""
         for summary in summaries:
-            cap = {Tag.CAP: summary.cap} if summary.cap < 1.0 else {}
+            cap = {Tag.CAP.value: summary.cap} if summary.cap < 1.0 else {}
             self.scalars({**summary_scalars(summary), **cap}, step)
 
     def figure(self, tag: str, figure: Figure, step: int) -> None:
