@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from quietdial.envs.pacing import chance
+from quietdial.envs.pacing.book import params_of, state_of
 from quietdial.envs.pacing.control import (
     agents_present,
     answer_rate,
@@ -200,16 +201,16 @@ def _outlook(b, s, p, out, at):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def observe(s, p, set_code, residual, out):  # type: ignore[no-untyped-def]
+def observe(book, set_code, residual, out):  # type: ignore[no-untyped-def]
     """Write the observation of every campaign, and the base of residual actions into the state.
 
     Args:
-        s: State; `BASE` and the outlook are refreshed when they are needed.
-        p: Params.
+        book: the world; `BASE` and the outlook are refreshed when they are needed.
         set_code: one of `SET_CODES`.
         residual: whether the action is residual, so that the base rule must be asked.
         out: (B, F) float32, written.
     """
+    s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         base = 0
         if residual or set_code == FULL:
@@ -231,13 +232,14 @@ def observe(s, p, set_code, residual, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def totals(s, out):  # type: ignore[no-untyped-def]
+def totals(book, out):  # type: ignore[no-untyped-def]
     """Write the running totals of every campaign's episode.
 
     Args:
-        s: State of B campaigns, only read.
+        book: the world, only read.
         out: (len(TOTALS), B) float64, written; rows in the order of `spec.TOTALS`.
     """
+    s = state_of(book)
     for b in range(s.head.shape[0]):
         out[0, b] = s.head[b, DIALED]
         out[1, b] = s.head[b, ANSWERED]
@@ -261,14 +263,14 @@ def totals(s, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def full_totals(s, p, out):  # type: ignore[no-untyped-def]
+def full_totals(book, out):  # type: ignore[no-untyped-def]
     """Write the further running totals of a full world.
 
     Args:
-        s: State of B campaigns, only read.
-        p: Params.
+        book: the world, only read.
         out: (len(FULL_TOTALS), B) float64, written; rows in the order of `spec.FULL_TOTALS`.
     """
+    s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         more = s.more[b]
         out[0, b] = counted_silent(b, s, p)
@@ -301,17 +303,17 @@ def full_totals(s, p, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def full_windows(s, p, silent, answered, seen, seen_answered):  # type: ignore[no-untyped-def]
+def full_windows(book, silent, answered, seen, seen_answered):  # type: ignore[no-untyped-def]
     """Write the counts of the running windows of a full world, truth and estimate.
 
     Args:
-        s: State of B campaigns, only read.
-        p: Params.
+        book: the world, only read.
         silent: (B, W) float64, written: silent calls in the rule's numerator.
         answered: (B, W) float64, written: answered calls.
         seen: (B, W) float64, written: silent calls by the dialer's estimate.
         seen_answered: (B, W) float64, written: answered calls by the dialer's estimate.
     """
+    s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         for w in range(p.n[N_RULE_WINDOWS]):
             row = s.window[b, w]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quietdial.envs.laws import TABLE_SIZE, ConstantLaw, ExponentialLaw, Law
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.outlook import make_outlook
-from quietdial.envs.pacing.state import N_WINDOWS, OUTCOME_CODES, WINDOWS_S
+from quietdial.envs.pacing.state import N_WINDOWS, OUTCOME_CODES, WINDOWS_S, numbers
 from quietdial.envs.part import seconds_of
 from quietdial.envs.regulation.calendar import Session, segment_hours, sessions_of
 from quietdial.envs.scenario import ConstantAnswer, Drift, DriftingAnswer, Scenario
@@ -106,10 +106,11 @@ DETECT_PERFECT, DETECT_NONE, DETECT_AMD = 0, 1, 2
 CUT, MESSAGE, HOLD = 0, 1, 2
 
 # --- rows of Params.tables ------------------------------------------------------------------------
-LAW_TALK, LAW_WRAP, LAW_BREAK, LAW_ANSWER, LAW_PATIENCE, LAW_ENDING = 0, 1, 2, 3, 4, 5
+_LAWS = numbers(20)
+LAW_TALK, LAW_WRAP, LAW_BREAK, LAW_ANSWER, LAW_PATIENCE, LAW_ENDING = _LAWS[:6]
 """`LAW_ENDING + i`: time to the i-th unanswered ending."""
-LAW_SETUP, LAW_GREETING_START, LAW_GREETING, LAW_DECISION, LAW_MACHINE = 10, 11, 12, 13, 14
-LAW_CALLBACK, LAW_INBOUND, LAW_CALLER_PATIENCE, LAW_DAY_FACTOR, LAW_UNIT = 15, 16, 17, 18, 19
+LAW_SETUP, LAW_GREETING_START, LAW_GREETING, LAW_DECISION, LAW_MACHINE = _LAWS[10:15]
+LAW_CALLBACK, LAW_INBOUND, LAW_CALLER_PATIENCE, LAW_DAY_FACTOR, LAW_UNIT = _LAWS[15:]
 """`LAW_UNIT`: exponential with a mean of 10^6 ms."""
 N_PLAIN_LAWS, N_LAWS = 10, 20
 

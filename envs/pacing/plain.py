@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from quietdial.envs.pacing import chance
+from quietdial.envs.pacing.book import params_of, state_of
 from quietdial.envs.pacing.control import dials_now
 from quietdial.envs.pacing.counts import enter, key_of, settle, silent_calls, time_in
 from quietdial.envs.pacing.jit import compiled
@@ -317,12 +318,11 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untyped-def]
+def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untyped-def]
     """Play one decision interval of every active campaign.
 
     Args:
-        s: State of B campaigns, changed in place.
-        p: Params.
+        book: the world (`book.make_book`), its state changed in place.
         kind: control kind of all actions.
         amounts: (B,) int64, calls (or residual) of one-shot kinds.
         values: (B,) float64, knob of set-point kinds.
@@ -330,6 +330,7 @@ def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untype
         out: (B, 6) float64, written: reward terms idle and silent, silent calls, answered
             calls, 1 if the episode ended, harm.
     """
+    s, p = state_of(book), params_of(book)
     large = p.n[N_AGENTS] * s.head.shape[0] >= WORTH_IT
     for b in range(s.head.shape[0]):
         if not active[b]:
@@ -346,11 +347,12 @@ def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untype
 
 
 @compiled()
-def begin(s, p, which, seeds, campaigns):  # type: ignore[no-untyped-def]
+def begin(book, which, seeds, campaigns):  # type: ignore[no-untyped-def]
     """Start an episode in every row where `which` (B,) is true.
 
     The world of row b follows from `seeds[b]` and the campaign number `campaigns[b]`, (B,) uint64.
     """
+    s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         if which[b]:
             _begin(b, s, p, chance.campaign_key(seeds[b], campaigns[b]))

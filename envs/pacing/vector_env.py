@@ -40,6 +40,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         horizon_s: longest training episode [s]; None: the whole window.
         autoreset_mode: what happens after the end of an episode.
         privileged: put hidden truth into `info["privileged"]`, (num_envs, P) float64.
+        threads: threads that play the rows side by side, see `World`; the bits are the same.
         render_mode: "ansi", "rgb_array" (both give a tuple with one entry for each row), "human"
             (the first row in the terminal) or None.
     """
@@ -57,6 +58,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         horizon_s: float | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         privileged: bool = False,
+        threads: int = 1,
         render_mode: str | None = None,
     ) -> None:
         if not isinstance(autoreset_mode, AutoresetMode):
@@ -73,6 +75,7 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             base_theta=base_theta,
             start=start,
             horizon_s=horizon_s,
+            threads=threads,
         )
         self.num_envs = num_envs
         self.render_mode = render_mode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import control, features, plain
+from quietdial.envs.pacing.book import make_book
+from quietdial.envs.pacing.crew import Crew
 from quietdial.envs.pacing.full import kernel as full_kernel
 from quietdial.envs.pacing.params import IS_FULL, ON_RELEASE, make_params
 from quietdial.envs.pacing.privileged import privileged
@@ -30,6 +32,8 @@ from quietdial.envs.pacing.state import (
     LOGGED,
     NOW,
     SEEN_BREACHED,
+    IntArray,
+    State,
     make_state,
 )
 from quietdial.envs.scenario import Scenario, load_scenario
@@ -62,6 +66,8 @@ class World:
         horizon_s: longest training episode [s]; episodes are cut at a random 50 to 100 % of it.
         records: keep the raw log of all events (see `drain_log`); costs nothing when off.
         full: play a plain world with the full kernel too (same bits, further totals).
+        threads: threads that play the rows, 1 to 256; any number gives the same bits. More than one
+            pays from some hundred campaigns on (docs/performance.md).
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class World:
         horizon_s: float | None = None,
         records: bool = False,
         full: bool = False,
+        threads: int = 1,
     ) -> None:
         if type(n_campaigns) is not int or n_campaigns < 1:
             raise ConfigError(f"num_envs = {n_campaigns!r} must be a whole number, at least 1")
@@ -95,6 +102,7 @@ class World:
                 f"({episode.decision_interval_s} s) and the episode ({episode.duration_s} s)"
             )
         self.n_campaigns = n_campaigns
+        self.crew = Crew(threads)
         self.observation = observation or self.scenario.observation
         self.action = action_of(action or self.scenario.action)
         if self.action.kind == control.DIALS_OR_CANCEL and not self.scenario.rule.may_cancel:
@@ -118,6 +126,7 @@ class World:
             self.params.n[ON_RELEASE] = 1
         rows = _LOG_ROWS_BASE + _LOG_ROWS_PER_AGENT * self.scenario.floor.n_agents
         self.state = make_state(n_campaigns, self.params, log_rows=rows if records else 0)
+        self._kernel: Any = full_kernel if self.is_full else plain
         self._total_names = _PLAIN_NAMES + (_FULL_NAMES if self.is_full else ())
         self._set_code = features.SET_CODES[self.observation]
         self._residual = self.action.kind == control.RESIDUAL
@@ -125,9 +134,28 @@ class World:
         self._episodes = np.zeros(n_campaigns, np.uint64)
 
     @property
-    def _kernel(self) -> Any:
-        """The module that plays this world."""
-        return full_kernel if self.is_full else plain
+    def state(self) -> State:
+        """The state of all rows; setting it makes this world play on those arrays."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        self._book = make_book(state, self.params)
+        self._parts: list[tuple[slice, IntArray]] = []
+        for rows in self.crew.parts(self.n_campaigns) if self.crew.threads > 1 else ():
+            part = State._make(array[rows] for array in state)
+            self._parts.append((rows, make_book(part, self.params)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: addresses and modules are found anew."""
+        left_out = ("_book", "_parts", "_kernel")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__dict__.update(saved)
+        self._kernel = full_kernel if self.is_full else plain
+        self.state = self._state
 
     def begin(self, which: Bools, seeds: Sequence[int] | None = None) -> None:
         """Start episodes in the rows of `which` (B,).
@@ -143,7 +171,7 @@ class World:
             wrapped = np.array([int(seed) % 2**64 for seed in seeds], np.uint64)
             self._seeds[which] = wrapped[which]
             self._episodes[which] = 0
-        self._kernel.begin(self.state, self.params, which, self._seeds, self._episodes)
+        self._on_rows(self._kernel.begin, which, self._seeds, self._episodes)
 
     def step(
         self, actions: NDArray[np.int64] | NDArray[np.float32], active: Bools
@@ -162,15 +190,28 @@ class World:
         else:
             values = flat.astype(np.float64)
         out = np.zeros((self.n_campaigns, 6))
-        self._kernel.advance(self.state, self.params, kind, amounts, values, active, out)
+        self._on_rows(self._kernel.advance, kind, amounts, values, active, out)
         return out
 
     def observe(self) -> NDArray[np.float32]:
         """Observations of all rows, (B, F) float32, a fresh array."""
         out = np.zeros((self.n_campaigns, len(self.fields)), np.float32)
         if self._residual or self._set_code:
-            features.observe(self.state, self.params, self._set_code, self._residual, out)
+            self._on_rows(features.observe, self._set_code, self._residual, out)
         return out
+
+    def _on_rows(self, compiled: Callable[..., None], *arguments: Any) -> None:
+        """Call a compiled function for all rows; arrays among its arguments have an entry a row."""
+        if not self._parts:
+            compiled(self._book, *arguments)
+            return
+        self.crew.run(
+            compiled,
+            [
+                (book, *(a[rows] if isinstance(a, np.ndarray) else a for a in arguments))
+                for rows, book in self._parts
+            ],
+        )
 
     def base_dials(self) -> NDArray[np.int64]:
         """Base of the residual action as last observed, (B,) int64."""
@@ -182,9 +223,9 @@ class World:
         The names are those of `spec.TOTALS`, in a full world also those of `spec.FULL_TOTALS`.
         """
         out = np.empty((len(self._total_names), self.n_campaigns))
-        features.totals(self.state, out)
+        features.totals(self._book, out)
         if self.is_full:
-            features.full_totals(self.state, self.params, out[len(TOTALS) :])
+            features.full_totals(self._book, out[len(TOTALS) :])
         return dict(zip(self._total_names, out, strict=True))
 
     def windows(self) -> dict[str, NDArray[np.float64]]:
@@ -200,7 +241,7 @@ class World:
         shape = (self.n_campaigns, len(self.params.caps))
         names = ("silent", "answered", "seen_silent", "seen_answered")
         out = {name: np.empty(shape) for name in names}
-        features.full_windows(self.state, self.params, *out.values())
+        features.full_windows(self._book, *out.values())
         window = self.state.window
         for name, column in (("closed", CLOSED), ("breached", BREACHED)):
             out[name] = window[:, :, column].astype(np.float64)

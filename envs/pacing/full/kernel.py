@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from quietdial.envs.pacing import chance
+from quietdial.envs.pacing.book import params_of, state_of
 from quietdial.envs.pacing.control import DIALS_OR_CANCEL, dials_now, write_feed
 from quietdial.envs.pacing.counts import key_of, settle, time_in
 from quietdial.envs.pacing.full.dialing import cancel, control, dialing_open, place
@@ -257,8 +258,9 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untyped-def]
+def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untyped-def]
     """Play one decision interval of every active campaign; arguments as `plain.advance`."""
+    s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         if not active[b]:
             continue
@@ -282,8 +284,9 @@ def advance(s, p, kind, amounts, values, active, out):  # type: ignore[no-untype
 
 
 @compiled()
-def begin(s, p, which, seeds, campaigns):  # type: ignore[no-untyped-def]
+def begin(book, which, seeds, campaigns):  # type: ignore[no-untyped-def]
     """Start an episode in every row of `which`; arguments as `plain.begin`."""
+    s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         if which[b]:
             _begin(b, s, p, chance.campaign_key(seeds[b], campaigns[b]))
