@@ -30,6 +30,7 @@ from quietdial.envs.pacing.state import DAY_P0, State, make_state
 from quietdial.envs.pacing.vector_env import PacingVectorEnv
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario, load_scenario
+from quietdial.experiments.bench.env_worlds import QUICK, Effort, Figure, copy_into, measure
 from quietdial.experiments.bench.results import figure, result_file
 from quietdial.experiments.bench.simpy_twin import Day, SimpyFloor, fixed_ratio
 
@@ -248,8 +249,7 @@ class _Players:
         """Every cell with its player, in an order that turns with the repeat."""
         turn = repeat % len(self._compiled)
         for cell, play in self._compiled[turn:] + self._compiled[:turn]:
-            for live, warm in zip(self.live, self.warm, strict=True):
-                live[...] = warm
+            copy_into(self.live, self.warm)
             yield cell, play
         yield from self._sync_cells
 
@@ -298,8 +298,8 @@ class _Players:
         env.reset(seed=[*self.seeds[: self.n_sync]])
         for row, single in enumerate(env.envs):
             if isinstance(single, PacingEnv):
-                for live, warm in zip(single.world.state, self.warm, strict=True):
-                    live[0] = warm[row]
+                warm = [array[row : row + 1] for array in self.warm]
+                copy_into(single.world.state, warm)
         actions = self._actions(way, self.n_sync)
 
         def play() -> int:
@@ -326,8 +326,7 @@ def _warm_floor(scenario: Scenario, seeds: Sequence[int]) -> tuple[State, State]
     world.begin(everywhere, seeds)
     _play_ratio(world, WARM_UP_S)
     warm = make_state(world.n_campaigns, world.params)
-    for copy, array in zip(warm, world.state, strict=True):
-        copy[...] = array
+    copy_into(warm, world.state)
     return world.state, warm
 
 
@@ -460,7 +459,20 @@ def _reference_table(speed: EnvSpeed) -> Table:
     return table
 
 
-def results(speed: EnvSpeed) -> dict[str, Any]:
+def further_table(figures: Sequence[Figure]) -> Table:
+    """The figures of `env_worlds` for the terminal."""
+    table = Table(title="Whole worlds", title_justify="left", title_style="bold")
+    table.add_column("figure")
+    for name in ("median", "least", "greatest", "unit"):
+        table.add_column(name, justify="right")
+    for found in figures:
+        numbers = (found.value, min(found.values), max(found.values))
+        shown = [f"{x:,.0f}" if x >= 1000 else f"{x:.3g}" for x in numbers]
+        table.add_row(found.name, *shown, found.unit)
+    return table
+
+
+def results(speed: EnvSpeed, further: Sequence[Figure] = ()) -> dict[str, Any]:
     """The measurement in the schema of result files: plain values, ready for JSON."""
     figures: list[dict[str, Any]] = []
     for row in speed.rows:
@@ -482,7 +494,8 @@ def results(speed: EnvSpeed) -> dict[str, Any]:
         ):
             figures.append(_figure(f"{place}/{name}", Spread(value, value, value, 1), unit, note))
     seeds = "kernel: days of even answer rates among seeds from 0; SimPy: seeds from 0"
-    return result_file("env_speed", COMMAND, seeds, figures)
+    figures += [found.as_dict() for found in further]
+    return result_file("env-speed", COMMAND, seeds, figures)
 
 
 _NOTES = {
@@ -501,7 +514,7 @@ def run(*, quick: bool, output: Path | None, console: Console) -> dict[str, Any]
     """`quietdial bench env`: measure, print the tables, and save the results if asked to.
 
     Args:
-        quick: a few seconds and fewer, noisier cells instead of about two minutes.
+        quick: a few seconds and fewer, noisier cells instead of about five minutes.
         output: JSON file to write, or None.
         console: where the tables and the progress go.
 
@@ -517,8 +530,15 @@ def run(*, quick: bool, output: Path | None, console: Console) -> dict[str, Any]
             speed = bench_env((1, 256), (10, 50), seconds_per_cell=0.02, repeats=3, report=report)
         else:
             speed = bench_env(report=report)
+        effort = QUICK if quick else Effort()
+
+        def simpy_rate(scenario: Scenario, repeat: int) -> float:
+            return _simpy_rate(scenario, effort.seconds, repeat, {})
+
+        further = measure(effort, ratio_for, simpy_rate, lambda what: report(what, 1.0))
     console.print(render(speed))
-    found = results(speed)
+    console.print(further_table(further))
+    found = results(speed, further)
     if output is not None:
         write_json_atomic(output, found)
         console.print(f"saved to {output}")

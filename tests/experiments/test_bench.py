@@ -95,7 +95,7 @@ def test_run__saves_the_results_schema(tmp_path: Path, monkeypatch: pytest.Monke
         return bench_env((2,), (10,), seconds_per_cell=0.002, repeats=2)
 
     monkeypatch.setattr("quietdial.experiments.bench.env_speed.bench_env", small)
-    path = tmp_path / "env_speed.json"
+    path = tmp_path / "env-speed.json"
     found = run(quick=True, output=path, console=Console(file=io.StringIO(), width=110))
     saved = json.loads(path.read_text())
     assert saved == json.loads(json.dumps(found))
