@@ -247,6 +247,45 @@ def physics(
         )
 
 
+WITHOUT: dict[str, tuple[tuple[str, str, Any], ...]] = {
+    "list": (("", "people", None),),
+    "shifts": (("floor", "shifts", ()),),
+    "skills": (("floor", "speed_sd", 0.0), ("floor", "p_success", 0.0)),
+    "talk-drift": (("floor", "talk_drift", None),),
+    "set-up": (("calls", "setup", None),),
+    "ring-limit": (("calls", "ring_timeout_s", None),),
+    "greeting": (("calls", "greeting", None),),
+    "patience": (("calls", "patience", None),),
+    "line-limits": (("calls", "trunks", None), ("calls", "calls_per_s", None)),
+}
+"""Features of `italy-50-full` that can be left out alone: part, field, value without it."""
+
+
+def features(effort: Effort, ratio_of: Callable[[int], float]) -> Iterator[Figure]:
+    """Time of a step of `italy-50-full` without one feature, as a share of the whole world's."""
+    whole = of_size("italy-50-full", 50)
+    worlds = {"whole": whole}
+    for name, changes in WITHOUT.items():
+        data = whole.model_dump()
+        for part, field, value in changes:
+            (data[part] if part else data)[field] = value
+        worlds[name] = Scenario.model_validate(data)
+    ratio = ratio_of(50)
+    players = {name: Floors(world, effort.campaigns, ratio) for name, world in worlds.items()}
+    players["records"] = Floors(whole, effort.campaigns, ratio, records=True)
+    spent: dict[str, list[float]] = {name: [] for name in players}
+    for _ in range(effort.repeats):
+        for name, floors in players.items():
+            spent[name].append(1.0 / floors.rate(effort.seconds))
+    for name, values in spent.items():
+        if name == "records":
+            note = "time of a step with the log of all events, read by Python, to without"
+            yield _ratio("features/with-records", values, spent["whole"], note)
+        elif name != "whole":
+            note = "time of a step without the feature to the whole world; the day differs too"
+            yield _ratio(f"features/without-{name}", values, spent["whole"], note)
+
+
 def events(effort: Effort, ratio_of: Callable[[int], float]) -> Iterator[Figure]:
     """Events per second of floors of all sizes, and how much of it is left on the largest."""
     for base in ("italy-50", "italy-50-full"):
@@ -371,6 +410,7 @@ def measure(
     parts: tuple[tuple[str, Callable[[], Iterator[Figure]]], ...] = (
         ("load", lambda: load_of_machine("before")),
         ("whole worlds", lambda: physics(effort, ratio_of, simpy_rate)),
+        ("features", lambda: features(effort, ratio_of)),
         ("events", lambda: events(effort, ratio_of)),
         ("threads", lambda: threads(effort, ratio_of)),
         ("memory", memory),
