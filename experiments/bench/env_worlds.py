@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,9 +71,10 @@ class Effort:
     event_agents: tuple[int, ...] = (50, 200, 1000)
     thread_campaigns: int = 1024
     starts: int = 5
+    compiles: bool = True
 
 
-QUICK = Effort(0.02, 2, (10,), 64, (50, 100), 128, 1)
+QUICK = Effort(0.02, 2, (10,), 64, (50, 100), 128, 1, compiles=False)
 
 
 # -------------------------------------------------------------------------------------- worlds
@@ -373,6 +375,18 @@ def starts(effort: Effort) -> Iterator[Figure]:
             if repeat:  # the first one may have compiled
                 found.append([float(number) for number in done.stdout.split()])
         imports, steps = zip(*found, strict=True)
+        if effort.compiles:
+            with tempfile.TemporaryDirectory() as folder:
+                began = time.perf_counter()
+                subprocess.run(  # noqa: S603  (as above, without the cache)
+                    [sys.executable, "-c", code],
+                    capture_output=True,
+                    check=True,
+                    env=os.environ | {"NUMBA_CACHE_DIR": folder},
+                )
+                spent = time.perf_counter() - began
+            note = "wall time of a first step with nothing compiled before"
+            yield Figure(f"start/{name}/compile_s", "s", (spent,), note)
         note = "wall time of a new process with a warm compile cache"
         yield Figure(f"start/{name}/import_s", "s", (*imports,), note)
         yield Figure(f"start/{name}/first_step_s", "s", (*steps,), f"{note}, import included")
