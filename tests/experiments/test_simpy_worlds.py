@@ -399,7 +399,7 @@ def test_reserved_calls__hold_no_more_than_their_share() -> None:
 
 def test_reserved_call__to_a_machine_comes_again_after_the_pause() -> None:
     # Callback due at 50; from 10:00 on machines answer, without detection the held agent handles
-    # them; their pause of 40 s is counted from their beginning.
+    # them for 6 s; their pause of 40 s is counted from their end.
     people = {
         "n_people": 1,
         "p_callback": 1.0,
@@ -415,11 +415,11 @@ def test_reserved_call__to_a_machine_comes_again_after_the_pause() -> None:
     )
     at_59, at_69, end = played(scenario, {0: 1}, 59, 107, 300)
     # 10:00 comes at 60, so the call of 50 is still answered by the person, at 60; the next
-    # callback, due at 100, meets a machine at 110, handled until 116, and again at 150
+    # callback, due at 100, meets a machine at 110, handled until 116, and again at 156
     assert (at_59["callbacks"], at_59["reserved"], at_59["held_s"]) == (1, 1, 9)
     assert (at_69["callbacks"], at_69["reserved"], at_69["connected"]) == (2, 2, 2)
     assert moment(scenario, {0: 1}, "machine_agent") == 110
-    assert moment(scenario, {0: 1}, "reserved", 3) == 150.25
+    assert moment(scenario, {0: 1}, "reserved", 3) == 156.25
     assert end["machine_agent"] == end["reserved"] - 1
 
 

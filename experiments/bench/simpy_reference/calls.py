@@ -307,10 +307,10 @@ class Calls:
         if call.outcome == "machine":
             self._counts["machine_agent"] += 1
             team.begin(agent, "machine")
-            self._over(call)
             if self._machine is not None:
                 yield env.timeout(self._machine())
             self.n_with_agent -= 1
+            self._over(call)
             self._served(agent)
             return
         self._counts["late" if late else "connected"] += 1
