@@ -33,7 +33,10 @@ from quietdial.experiments.bench.simpy_reference.people import PeopleList
 __all__ = ["Day", "Rule", "SimpyFloor", "blend", "fixed_ratio", "progressive"]
 
 Rule = Callable[["SimpyFloor"], int]
-"""Number of calls to place now; it reads `n_idle`, `n_waiting`, `n_in_flight` of the floor."""
+"""Number of calls to place now; it reads `n_idle`, `n_waiting`, `n_in_flight` of the floor.
+
+Where calls may be cancelled, a negative number cancels so many ringing ones.
+"""
 
 
 def progressive(floor: SimpyFloor) -> int:
@@ -72,9 +75,10 @@ class SimpyFloor:
     """One campaign, event by event.
 
     Args:
-        scenario: the world. With action `blend`, `rule` is asked whenever a service ends;
-            otherwise at every decision, and whenever the scenario's inner controller acts.
-        rule: says how many calls to place.
+        scenario: the world. With action `blend`, `rule` is asked whenever a service ends, and at
+            a decision if nobody is in a call and nothing in flight; otherwise at every decision,
+            and whenever the scenario's inner controller acts.
+        rule: says how many calls to place, or with action `dials_or_cancel` to cancel.
         seed: seed of numpy's generator.
         day: the first hidden day; None: a random one.
 
@@ -118,7 +122,8 @@ class SimpyFloor:
         self._dial_s = self._stop_s = 0.0
         self._on_service = scenario.action == "blend"
         self._on_release = scenario.episode.controller_on_release and not self._on_service
-        self.env.process(self._play())
+        self._may_cancel = scenario.action == "dials_or_cancel"
+        self._playing = self.env.process(self._play())
 
     @property
     def n_idle(self) -> int:
@@ -137,8 +142,8 @@ class SimpyFloor:
 
     @property
     def n_in_flight(self) -> int:
-        """Dials on their way that no agent is set aside for (a reserved call has its own)."""
-        return self._calls.n_in_flight - self._team.n_held
+        """Dials without a verdict that no agent is set aside for (a reserved call has its own)."""
+        return self._calls.n_in_flight + self._calls.n_detecting - self._team.n_held
 
     @property
     def n_reserved(self) -> int:
@@ -155,8 +160,10 @@ class SimpyFloor:
 
         All events of that instant have happened then, but not its decision.
         """
-        end_s = self.sessions[-1].close_ms / 1000.0 if until_s is None else until_s
-        self.env.run(until=Moment(self.env, end_s - self.env.now, STOP))
+        if until_s is None:
+            self.env.run(until=self._playing)
+            until_s = self.env.now
+        self.env.run(until=Moment(self.env, until_s - self.env.now, STOP))
         return self.totals()
 
     def totals(self) -> dict[str, float]:
@@ -207,10 +214,18 @@ class SimpyFloor:
             if self._people is not None:
                 while self._idle and self._reserve(self._idle[0]):
                     self._idle.popleft()
-            if not self._on_service:
+            if not self._on_service or self._is_at_rest():
                 self._place()
             n += 1
             at_s = open_s + n * interval_s
+
+    def _is_at_rest(self) -> bool:
+        """Nobody is in a call and nothing in flight, so that no service will end by itself."""
+        return not (
+            self._calls.n_with_agent
+            or self.n_in_flight
+            or (self._inbound is not None and self._inbound.n_served)
+        )
 
     def _control(self, session: Session, period_s: float) -> Process:
         """The inner controller's own period."""
@@ -222,11 +237,16 @@ class SimpyFloor:
             n += 1
 
     def _place(self) -> None:
-        """Place as many calls as the rule says and the limits allow."""
-        if not self._dial_s <= self.env.now < self._stop_s:
+        """Place as many calls as the rule says and the limits allow, or cancel some."""
+        is_open = self._dial_s <= self.env.now < self._stop_s
+        if not (is_open or self._may_cancel):
             return
         calls, people = self._calls, self._people
-        n_dials = min(self.rule(self), self._most)
+        n_dials = max(-self._most, min(self.rule(self), self._most))
+        if n_dials < 0 and self._may_cancel:
+            calls.cancel(-n_dials)
+        if not is_open:
+            return
         if n_dials < 1:
             return
         for _ in range(min(n_dials, calls.n_free_lines())):
@@ -266,7 +286,7 @@ class SimpyFloor:
         if self._people is None or not self._dial_s <= self.env.now < self._stop_s:
             return False
         share = self.scenario.floor.reserved_share
-        most = max(1, math.floor(share * self._team.n_logged_in))
+        most = max(1, math.floor(share * self._team.n_logged_in)) if share else 0
         if self._team.n_held >= most:
             return False
         if self._calls.n_free_lines() < 1 or not self._calls.may_start():

@@ -132,6 +132,15 @@ def test_inbound__patience_capacity_and_the_close_lose_callers() -> None:
     assert 30 * 40 < end["inbound_wait_s"] <= 3600
 
 
+def test_inbound__who_waits_at_the_last_close_is_lost() -> None:
+    # one agent, calls of 1000 s: three or four are served, all others wait for ever
+    scenario = with_inbound(0, inbound={"talk": constant(1000)})
+    before, end = played(scenario, nothing, 3599.5, 3600)
+    assert before["inbound_lost"] == before["inbound_arrived"] - 80 - before["inbound_served"]
+    assert end["inbound_lost"] == end["inbound_arrived"] - end["inbound_served"]
+    assert SimpyFloor(scenario, nothing, seed=1).run() == end
+
+
 def test_inbound__service_takes_the_agents_time_and_periods_end() -> None:
     periods = [{"begins": "10:10", "per_h": 360}, {"begins": "10:40", "per_h": 0}]
     scenario = with_inbound(3, inbound={"periods": periods, "service_level_s": 0})
@@ -143,7 +152,7 @@ def test_inbound__service_takes_the_agents_time_and_periods_end() -> None:
 
 
 @pytest.mark.parametrize("less_in_flight", [False, True])
-def test_blend__dials_when_a_service_ends_and_at_no_other_time(less_in_flight: bool) -> None:
+def test_blend__dials_when_a_service_ends_or_everything_is_at_rest(less_in_flight: bool) -> None:
     # Nobody answers, so the services are inbound. One outbound agent: two dials if it is idle.
     scenario = with_inbound(
         0,
@@ -154,16 +163,23 @@ def test_blend__dials_when_a_service_ends_and_at_no_other_time(less_in_flight: b
     ending = {"outcome": "no_answer", "share": 1, "time": constant(60)}
     calls = small_world("by-hand", calls=NEVER_ANSWERED | {"unanswered": [ending]}).calls
     asked: list[int] = []
+    n_decisions = 0
     expected: list[int] = []
 
     def rule(floor: SimpyFloor) -> int:
+        nonlocal n_decisions
+        if abs(floor.env.now - round(floor.env.now)) < 1e-6:  # no service ends in a full second
+            n_decisions += 1
+            assert (floor.n_in_flight, floor.n_idle) == (0, 1)
         asked.append(blend(1.0)(floor))
         in_flight = floor.n_in_flight if less_in_flight else 0
         expected.append(2 - in_flight if floor.n_idle else 0)
         return asked[-1]
 
     (end,) = played(scenario.model_copy(update={"calls": calls}), rule, 3600)
-    assert end["inbound_served"] - 1 <= len(asked) <= end["inbound_served"]
+    n_services = len(asked) - n_decisions
+    assert end["inbound_served"] - 1 <= n_services <= end["inbound_served"]
+    assert n_decisions > 0
     assert asked == expected
     # With those in flight taken off, 0 is also asked for while two are on their way.
     assert set(asked) == {0, 2}
@@ -176,3 +192,15 @@ def test_blend__wants_enough_idle_agents() -> None:
         scenario = with_inbound(1, action="blend", blend={"min_free": least})
         (end,) = played(scenario, blend(1.0), 3600)
         assert (end["dialed"] > 0) == dials
+
+
+def test_blend__begins_by_itself() -> None:
+    # one agent, answered 10 s after the first decision, talked to until 40, the next dial then
+    scenario = small_world(
+        "by-hand",
+        floor={"n_agents": 1, "talk": constant(30), "wrap": None},
+        calls={"answer_rate": {"kind": "constant", "p": 1.0}, "time_to_answer": constant(10)},
+        action="blend",
+    )
+    at_1, at_39, at_40 = (t["dialed"] for t in played(scenario, blend(1.0), 1, 39.5, 40))
+    assert (at_1, at_39, at_40) == (1, 1, 2)

@@ -295,7 +295,17 @@ def test_lunch__over_the_logout_ends_with_the_lunch() -> None:
     assert (end["idle_s"], end["break_s"], end["off_s"]) == (120, 90, 90)
 
 
+def test_break__is_not_taken_when_a_log_out_is_due() -> None:
+    # talk 35 to 65, log-out due at 60, wrap to 70
+    shift = {"n_agents": 1, "login": "09:00", "logout": "10:01"}
+    breaks = {"p_after_wrap": 1.0, "duration": constant(20)}
+    scenario = world(floor={"shifts": [shift], "wrap": constant(5), "breaks": breaks})
+    (end,) = played(scenario, {25: 1}, 300)
+    assert (end["break_s"], end["wrap_s"], end["off_s"]) == (0, 5, 230)
+
+
 def test_success__counts_conversations() -> None:
+    assert moment(world(floor={"p_success": 1.0}), {0: 1}, "successes") == 40  # when it ends
     (end,) = played(world(floor={"p_success": 1.0}), {0: 1, 50: 1}, 300)
     assert end["successes"] == end["connected"] == 2
 
@@ -337,9 +347,9 @@ def test_done__after_a_conversation_or_an_invalid_number() -> None:
 
 
 def test_refusal_pause__brings_the_person_back() -> None:
-    # conversation from 10; due again 50 s later
+    # conversation from 10 to 40; due again 50 s later
     scenario = world(people={"n_people": 1}, rule={"refusal_pause_s": 50})
-    assert moment(scenario, always_one, "dialed", 2) == 60.25
+    assert moment(scenario, always_one, "dialed", 2) == 90.25
 
 
 def test_machine_pause__holds_only_after_a_verdict() -> None:
@@ -397,13 +407,37 @@ def test_reserved_calls__hold_no_more_than_their_share() -> None:
     assert (at_80["reserved"], at_90["reserved"], end["reserved"]) == (2, 4, 5)
 
 
+def test_reserved_calls__hold_nobody_with_a_share_of_0() -> None:
+    rule = {"quarantine_s": 60, "reserved_after_silent": True}
+    scenario = world(floor={"reserved_share": 0}, people={"n_people": 2}, rule=rule)
+    (end,) = played(scenario, {0: 2}, 300)
+    assert (end["silent_cut"], end["reserved"], end["held_s"]) == (1, 0, 0)
+
+
+def test_reserved_calls__keep_the_distance_of_starts() -> None:
+    # One start in 4 s. Dialed at 0, 4 and 8: silent at 13, 17 and 21, due at 73, 77 and 81. The
+    # policy's dial of 72 starts at once; so the reserved call of 73 may start at 76, is placed at
+    # 75 and pushes the next one to 80: placed at 79.
+    shift = {"n_agents": 10, "login": "10:01"}
+    rule = {"quarantine_s": 60, "reserved_after_silent": True}
+    scenario = world(
+        floor={"n_agents": 10, "shifts": [shift], "reserved_share": 1},
+        calls={"calls_per_s": 0.25},
+        people={"n_people": 4},
+        rule=rule,
+    )
+    plan = {0: 1, 4: 1, 8: 1, 72: 1}
+    assert [moment(scenario, plan, "reserved", n) for n in (1, 2, 3)] == [75.25, 79.25, 83.25]
+    assert moment(scenario, plan, "connected", 2) == 86  # placed at 75, started at 76
+
+
 def test_reserved_call__to_a_machine_comes_again_after_the_pause() -> None:
     # Callback due at 50; from 10:00 on machines answer, without detection the held agent handles
     # them for 6 s; their pause of 40 s is counted from their end.
     people = {
         "n_people": 1,
         "p_callback": 1.0,
-        "callback_after": constant(40),
+        "callback_after": constant(10),
         "retry": {"machine_s": 40},
         "segments": [{"share": 1, "by_hour": [1.0] * 10 + [0.0] + [1.0] * 13}],
     }
@@ -415,7 +449,8 @@ def test_reserved_call__to_a_machine_comes_again_after_the_pause() -> None:
     )
     at_59, at_69, end = played(scenario, {0: 1}, 59, 107, 300)
     # 10:00 comes at 60, so the call of 50 is still answered by the person, at 60; the next
-    # callback, due at 100, meets a machine at 110, handled until 116, and again at 156
+    # callback, due 10 s after the talk, at 100, meets a machine at 110, handled until 116, and
+    # again at 156
     assert (at_59["callbacks"], at_59["reserved"], at_59["held_s"]) == (1, 1, 9)
     assert (at_69["callbacks"], at_69["reserved"], at_69["connected"]) == (2, 2, 2)
     assert moment(scenario, {0: 1}, "machine_agent") == 110
@@ -439,10 +474,11 @@ def test_reserved_call__is_not_in_flight_for_the_rule() -> None:
 
 
 def test_callback__is_a_reserved_call() -> None:
-    # talked to from 10 to 40; due 40 s after 10; held 50 to 60, talked to from 60
-    people = {"n_people": 1, "p_callback": 1.0, "callback_after": constant(40)}
-    (at_70,) = played(world(people=people), {0: 1}, 70)
-    assert (at_70["callbacks"], at_70["reserved"], at_70["connected"]) == (2, 1, 2)
+    # talked to from 10 to 40; due 10 s after 40; held 50 to 60, talked to from 60
+    people = {"n_people": 1, "p_callback": 1.0, "callback_after": constant(10)}
+    at_39, at_70 = played(world(people=people), {0: 1}, 39, 70)
+    assert at_39["callbacks"] == 0  # decided at the end of the talk
+    assert (at_70["callbacks"], at_70["reserved"], at_70["connected"]) == (1, 1, 2)
     assert (at_70["held_s"], at_70["people_done"]) == (10, 0)
 
 

@@ -29,6 +29,8 @@ class Call:
         outcome: Who or what picks up, or how it ends without a pick-up.
         person: Number of the person; None: anonymous.
         agent: Set aside for this call; None: a policy's dial.
+        rings_s: When it begins to ring [s].
+        cancelled: Given up by the policy while it rang.
         queued_s: When it joined the queue [s].
         earlier: Silent calls that the person had before this one.
     """
@@ -36,6 +38,8 @@ class Call:
     outcome: str
     person: int | None
     agent: Agent | None
+    rings_s: float
+    cancelled: bool = False
     queued_s: float = 0.0
     earlier: int = 0
 
@@ -77,6 +81,9 @@ class Calls:
         self.n_detecting = 0
         self.n_with_agent = 0  # conversations and machines
         self.n_messages = 0
+        # Policies' dials on their way, oldest first; kept where they may be cancelled.
+        self._on_their_way: dict[Call, None] = {}
+        self._may_cancel = scenario.action == "dials_or_cancel"
         # Longest waiting first, each with the event that succeeds with the agent who takes it.
         self.queue: OrderedDict[Call, simpy.Event] = OrderedDict()
         self._waited_s = 0.0
@@ -107,10 +114,10 @@ class Calls:
 
     def n_free_lines(self) -> int:
         """Dials for which there is a free line now."""
-        busy = self.n_in_flight + self.n_detecting + len(self.queue)
+        busy = self.n_in_flight + self.n_detecting + len(self.queue) + self.n_messages
         free = self._max_lines - busy
         if self._trunks is not None:
-            free = min(free, self._trunks - busy - self.n_with_agent - self.n_messages)
+            free = min(free, self._trunks - busy - self.n_with_agent)
         return free
 
     def may_start(self) -> bool:
@@ -136,7 +143,23 @@ class Calls:
         outcome, time_s = self._fate(p)
         if self._setup is not None:
             delay_s += self._setup()
-        self._env.process(self._life(Call(outcome, person, agent), delay_s + time_s))
+        call = Call(outcome, person, agent, rings_s=now + delay_s)
+        if self._may_cancel and agent is None:
+            self._on_their_way[call] = None
+        self._env.process(self._life(call, delay_s + time_s))
+
+    def cancel(self, n_calls: int) -> None:
+        """Give up so many ringing calls, the youngest dials first, if there are so many."""
+        now = self._env.now
+        latest_s = now - (self._rule.min_ring_s or 0.0) + _ROUNDING_S
+        ringing = [call for call in self._on_their_way if call.rings_s <= latest_s]
+        for call in ringing[max(0, len(ringing) - n_calls) :]:
+            del self._on_their_way[call]
+            call.cancelled = True
+            self.n_in_flight -= 1
+            self._counts["cancelled"] += 1
+            if self._people is not None and call.person is not None:
+                self._people.after(call.person, "cancelled", now, reserved=False, verdict=False)
 
     def _fate(self, p: float) -> tuple[str, float]:
         """Outcome of a dial that a person answers with probability p, and its time after set-up."""
@@ -160,6 +183,9 @@ class Calls:
     def _life(self, call: Call, delay_s: float) -> Process:
         """A dial, and if an agent takes it, everything until that agent is free again."""
         yield self._env.timeout(delay_s)
+        if call.cancelled:
+            return
+        self._on_their_way.pop(call, None)
         self.n_in_flight -= 1
         outcome = call.outcome
         if outcome == "person":
@@ -213,12 +239,9 @@ class Calls:
 
     def _unheard(self, call: Call, cause: str) -> None:
         """The callee leaves, or is cut, before the verdict."""
-        if call.outcome == "machine":
-            self._counts["machine_dropped"] += 1
-        else:
-            self._silent(call, cause)
-            self._harm(call, self._rule.waiting_hears)
-        self._over(call)
+        self._dropped(call, cause)
+        self._harm(call, self._rule.waiting_hears)
+        self._over(call, dropped=True)
 
     def _is_taken_for_machine(self, call: Call) -> bool:
         """The verdict; a call that is taken for a machine is over."""
@@ -256,21 +279,17 @@ class Calls:
             yield agent | self._env.timeout(ends_s)
         if agent.triggered:
             yield from self._serve(agent.value, call)
-        elif call.outcome == "machine":
-            self._leave_queue(call)
-            self._counts["machine_dropped"] += 1
-            self._over(call)
         elif leaves_s < limit_s:
             self._leave_queue(call)
-            self._silent(call, "left")
+            self._dropped(call, "left")
             self._harm(call, self._rule.waiting_hears)
-            self._over(call)
+            self._over(call, dropped=True)
         else:
-            self._silent(call, "cut")
+            self._dropped(call, "cut")
             yield from self._past_limit(call, agent, leaves_s - limit_s)
 
     def _past_limit(self, call: Call, agent: Any, leaves_s: float) -> Process:
-        """A silent call at its deadline: cut, message or hold."""
+        """A call at its deadline, with a person or a machine: cut, message or hold."""
         rule = self._rule
         if rule.at_limit == "hold":
             rest_s = min(rule.hold_s, leaves_s)
@@ -285,14 +304,14 @@ class Calls:
         else:
             self._leave_queue(call)
             if rule.at_limit == "message":
-                self._counts["message"] += 1
+                self._counts["message"] += call.outcome == "person"
                 self._harm(call, "message")
                 self.n_messages += 1
                 yield self._env.timeout(rule.message_s)
                 self.n_messages -= 1
             else:
                 self._harm(call, rule.waiting_hears)
-        self._over(call)
+        self._over(call, dropped=True)
 
     def _leave_queue(self, call: Call) -> None:
         del self.queue[call]
@@ -314,22 +333,30 @@ class Calls:
             self._served(agent)
             return
         self._counts["late" if late else "connected"] += 1
+        team.begin(agent, "talk")
+        yield env.timeout(self._talk() * self._levels.talk_factor * agent.speed)
+        self.n_with_agent -= 1
         if agent.p_success and self._uniform() < agent.p_success:
             self._counts["successes"] += 1
         if self._people is not None and call.person is not None:
             self._people.after_conversation(call.person, env.now)
-        team.begin(agent, "talk")
-        yield env.timeout(self._talk() * self._levels.talk_factor * agent.speed)
-        self.n_with_agent -= 1
         if self._wrap is not None:
             team.begin(agent, "wrap")
             yield env.timeout(self._wrap() * agent.speed)
-        if self._rest is not None and self._uniform() < self._p_rest:
+        may_rest = not agent.logout_due
+        if may_rest and self._rest is not None and self._uniform() < self._p_rest:
             team.begin(agent, "break")
             yield env.timeout(self._rest())
         self._served(agent)
 
     # ------------------------------------------------------------------------------- what counts
+
+    def _dropped(self, call: Call, cause: str) -> None:
+        """A callee leaves, or is at the deadline; a machine's call is not silent."""
+        if call.outcome == "machine":
+            self._counts["machine_dropped"] += 1
+        else:
+            self._silent(call, cause)
 
     def _silent(self, call: Call, cause: str) -> None:
         """An answered call becomes silent; `cause` is cut, left or amd."""
@@ -341,7 +368,9 @@ class Calls:
             call.earlier = self._people.silent(call.person)
 
     def _harm(self, call: Call, heard: str) -> None:
-        """What the callee of a silent call heard is settled."""
+        """What the callee of a dropped call heard is settled; machines take no harm."""
+        if call.outcome == "machine":
+            return
         harm = self._rule.harm
         bases = {
             "silence": harm.silence,
@@ -351,11 +380,17 @@ class Calls:
         }
         self._counts["harm"] += bases[heard] * harm.growth ** min(call.earlier, MOST_REPEATS)
 
-    def _over(self, call: Call, *, verdict: bool = False) -> None:
-        """A call without a conversation is over; `verdict`: detection said 'machine'."""
+    def _over(self, call: Call, *, verdict: bool = False, dropped: bool = False) -> None:
+        """A call without a conversation is over.
+
+        Args:
+            call: the call.
+            verdict: detection said 'machine'.
+            dropped: the callee, a person or a machine, left or waited to the deadline in vain.
+        """
         if self._people is None or call.person is None:
             return
-        if call.outcome == "person" and not verdict:
+        if dropped:
             self._people.after_silent(call.person, self._env.now)
         else:
             self._people.after(

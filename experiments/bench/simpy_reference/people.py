@@ -147,7 +147,7 @@ class PeopleList:
     # -------------------------------------------------------------------- what becomes of them
 
     def after_conversation(self, person: int, now: float) -> None:
-        """A conversation begins (late ones too)."""
+        """A conversation ends (late ones too)."""
         if self._uniform() < self._people.p_callback and self._callback_after is not None:
             self._counts["callbacks"] += 1
             self._again(person, now + self._callback_after(), reserved=True)
@@ -164,7 +164,7 @@ class PeopleList:
         return earlier
 
     def after_silent(self, person: int, now: float) -> None:
-        """A silent call is over."""
+        """A silent call is over, or a machine's that waited to its deadline without an agent."""
         reserved, pause_s = self._rule.reserved_after_silent, self._rule.quarantine_s
         if not reserved:
             pause_s = max(pause_s, self._people.retry.no_answer_s)
@@ -177,7 +177,7 @@ class PeopleList:
 
         Args:
             person: number of the person.
-            outcome: machine, busy, no_answer, failure or invalid.
+            outcome: machine, busy, no_answer, failure, cancelled or invalid.
             now: time [s].
             reserved: the world had placed the call, with an agent set aside.
             verdict: answering-machine detection said 'machine'.
@@ -191,6 +191,7 @@ class PeopleList:
             "busy": retry.busy_s,
             "no_answer": retry.no_answer_s,
             "failure": retry.failure_s,
+            "cancelled": retry.no_answer_s,
         }
         pause_s = pauses[outcome]
         if verdict:
