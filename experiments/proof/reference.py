@@ -33,14 +33,26 @@ from quietdial.experiments.proof.family import FAMILY_ALPHA, POWER
 from quietdial.experiments.proof.parts import Figure, Report, failures
 from quietdial.experiments.proof.reference_worlds import SCENARIOS
 
-__all__ = ["Compared", "compare", "compared", "kernel_days", "rule_of", "run", "simpy_days"]
+__all__ = [
+    "Compared",
+    "compare",
+    "compared",
+    "kernel_days",
+    "rule_of",
+    "run",
+    "simpy_days",
+    "timed",
+]
 
 Totals = Mapping[str, NDArray[np.float64]]
 
 DAYS = 400
 """Campaigns of each world and model in the whole proof."""
 FEWEST_DAYS = 24
+_NEED_RATIO = ("blend", "dials_or_cancel")
 FIRST_SEED = 7_000_000
+CANCEL_EVERY, N_CANCELLED = 20, 2
+"""Where calls may be cancelled: so many at one decision in so many."""
 
 
 class Compared(NamedTuple):
@@ -84,7 +96,8 @@ def compare(
     """Play both models and compare every total that both have.
 
     Args:
-        scenario: the world; with action `blend` the event-triggered dialer plays.
+        scenario: the world; with action `blend` the event-triggered dialer plays, with
+            `dials_or_cancel` the rule of time `timed`.
         rule: the fixed ratio; None: progressive.
         days: campaigns of each model, at least 2.
         seeds: seed of the first campaign; the others count up from it.
@@ -93,7 +106,7 @@ def compare(
         One comparison for each total, by name.
 
     Raises:
-        ConfigError: fewer than two campaigns, or `blend` without a ratio.
+        ConfigError: fewer than two campaigns, or no ratio for an action that needs one.
     """
     if days < 2:
         raise ConfigError(f"days = {days} must be at least 2 for a comparison")
@@ -130,17 +143,21 @@ def kernel_days(
 ) -> dict[str, NDArray[np.float64]]:
     """Final totals of campaigns of the kernel by name, each (len(seeds),)."""
     action = "progressive" if ratio is None else "ratio"
-    if scenario.action == "blend":
-        action = "blend"
+    if scenario.action in _NEED_RATIO:
+        action = scenario.action
     n = len(seeds)
     world = World(n, scenario, observation="none", action=action)
     world.begin(np.ones(n, np.bool_), seeds)
     actions = np.full((n, 1), ratio or 0.0, np.float32)
     end_s = sessions_of(scenario)[-1].close_ms / 1000.0
-    active = world.clock_s() < end_s
-    while active.any():
-        world.step(actions, active)
-        active = world.clock_s() < end_s
+    clock_s = world.clock_s()
+    while (active := clock_s < end_s).any():
+        if action == "dials_or_cancel":
+            amounts = [timed(ratio or 0.0, round(at_s)) for at_s in clock_s]
+            world.step(np.array(amounts, np.int64) + scenario.max_dials, active)
+        else:
+            world.step(actions, active)
+        clock_s = world.clock_s()
     return world.totals()
 
 
@@ -148,13 +165,26 @@ def rule_of(scenario: Scenario, ratio: float | None) -> Rule:
     """The SimPy model's rule for the kernel's action of that name.
 
     Raises:
-        ConfigError: action `blend` without a ratio.
+        ConfigError: no ratio for action `blend` or `dials_or_cancel`.
     """
-    if scenario.action == "blend":
+    if scenario.action in _NEED_RATIO:
         if ratio is None:
-            raise ConfigError("action 'blend' needs a ratio; give a number, not None")
-        return blend(ratio)
+            raise ConfigError(f"action {scenario.action!r} needs a ratio; give a number, not None")
+        if scenario.action == "blend":
+            return blend(ratio)
+        return lambda floor: timed(ratio, round(floor.env.now))
     return progressive if ratio is None else fixed_ratio(ratio)
+
+
+def timed(per_s: float, at_s: int) -> int:
+    """Calls to place, or if negative to cancel, at the decision `at_s` seconds after the opening.
+
+    A rule of time alone, so that both models ask for exactly the same: `per_s` dials a second in
+    the mean, and in every `CANCEL_EVERY`-th second `N_CANCELLED` calls are cancelled instead.
+    """
+    if at_s % CANCEL_EVERY == CANCEL_EVERY - 1:
+        return -N_CANCELLED
+    return math.floor((at_s + 1) * per_s) - math.floor(at_s * per_s)
 
 
 def run(scale: float, report: Report) -> list[Figure]:

@@ -20,8 +20,9 @@ class ReferenceWorld(NamedTuple):
 
     Attributes:
         scenario: the world.
-        ratio: of the fixed ratio (with action `blend`: of the event-triggered dialer); None:
-            progressive dialing.
+        ratio: of the fixed ratio; None: progressive dialing. With action `blend`: of the
+            event-triggered dialer. With `dials_or_cancel`: dials of a decision, see
+            `reference.timed`.
     """
 
     scenario: Scenario
@@ -202,6 +203,88 @@ def _worlds() -> dict[str, ReferenceWorld]:
                 },
             ),
             3.0,
+        ),
+        "cancel": (
+            small_world(
+                "cancel",
+                calls={"unanswered": WITH_FAILURE, "setup": uniform(0.5, 4)},
+                people={"n_people": 500, "retry": RETRY, "max_attempts": 4},
+                rule={
+                    "id": "test",
+                    "cap": 0.03,
+                    "wait_limit_s": 3,
+                    "may_cancel": True,
+                    "min_ring_s": 6,
+                },
+                action="dials_or_cancel",
+            ),
+            0.35,
+        ),
+        "reserved-paced": (
+            small_world(
+                "reserved-paced",
+                floor={"n_agents": 12, "reserved_share": 0.2},
+                calls={"unanswered": WITH_FAILURE, "calls_per_s": 0.35, "detection": AMD},
+                people={
+                    "n_people": 700,
+                    "retry": RETRY,
+                    "max_attempts": 6,
+                    "p_callback": 0.4,
+                    "callback_after": uniform(60, 1200),
+                },
+                rule={
+                    "id": "test",
+                    "cap": 0.03,
+                    "wait_limit_s": 3,
+                    "quarantine_s": 600,
+                    "reserved_after_silent": True,
+                    "machine_pause_s": 900,
+                },
+            ),
+            2.6,
+        ),
+        "amd-progressive": (
+            small_world(
+                "amd-progressive",
+                calls={"unanswered": WITH_FAILURE, "detection": AMD, "patience": exponential(8)},
+                people={"n_people": 500, "retry": RETRY, "max_attempts": 4},
+            ),
+            None,
+        ),
+        "machines-hold": (
+            small_world(
+                "machines-hold",
+                floor={"n_agents": 6},
+                calls={"detection": NO_DETECTION, "patience": exponential(15)},
+                people={"n_people": 500, "retry": RETRY, "max_attempts": 4},
+                rule={
+                    "id": "test",
+                    "cap": 0.03,
+                    "wait_limit_s": 2,
+                    "at_limit": "hold",
+                    "hold_s": 12,
+                    "quarantine_s": 400,
+                },
+            ),
+            3.5,
+        ),
+        "machines-message": (
+            small_world(
+                "machines-message",
+                floor={"n_agents": 6},
+                calls={"detection": NO_DETECTION, "max_lines": 7},
+                people={"n_people": 500, "retry": RETRY, "max_attempts": 4},
+                rule={
+                    "id": "test",
+                    "cap": 0.03,
+                    "wait_limit_s": 2,
+                    "at_limit": "message",
+                    "message_s": 15,
+                    "quarantine_s": 400,
+                    "reserved_after_silent": True,
+                },
+            ),
+            5.0,
         ),
         "lines": (
             small_world(

@@ -16,7 +16,7 @@ from quietdial.envs.scenario import Scenario
 from quietdial.experiments.bench.simpy_twin import SimpyFloor
 from quietdial.experiments.proof import reference
 from quietdial.experiments.proof.family import FAMILY_ALPHA
-from quietdial.experiments.proof.reference import compare, compared, rule_of, simpy_days
+from quietdial.experiments.proof.reference import compare, compared, rule_of, simpy_days, timed
 from quietdial.experiments.proof.reference_worlds import SCENARIOS, lognormal, small_world
 
 DAYS = 16
@@ -72,6 +72,14 @@ def test_compare__refuses_what_it_cannot_play() -> None:
         simpy_days(SCENARIOS["blend"].scenario, None, [0])
 
 
+def test_timed__cancels_now_and_then() -> None:
+    asked = [timed(0.35, second) for second in range(40)]
+    assert [second for second, n in enumerate(asked) if n < 0] == [19, 39]
+    assert asked[19] == -2
+    # floor(0.35 x 40) dials, less those that the two cancelling decisions would have placed
+    assert 12 <= sum(n for n in asked if n > 0) <= 14
+
+
 def test_scenarios__use_every_field_of_the_world() -> None:
     used: set[str] = set()
     known: set[str] = set()
@@ -95,7 +103,6 @@ NO_PHYSICS = {
     "calls.detection.audited_share",
     "rule.hours.eve",
     "rule.max_ring_s",
-    "rule.may_cancel",
     "rule.windows.verified",
 }
 """What the physics under these rules do not depend on."""
@@ -113,6 +120,9 @@ def _collect(part: object, path: str, used: set[str], known: set[str]) -> None:
             _collect(item, place, used, known)
 
 
+ENDED = ("machine", "busy", "no_answer", "invalid", "failure", "cancelled")
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenarios__no_agent_or_call_is_lost_in_simpy(name: str) -> None:
     scenario, ratio = SCENARIOS[name]
@@ -125,8 +135,9 @@ def test_scenarios__no_agent_or_call_is_lost_in_simpy(name: str) -> None:
         agents_s = sum(t[f"{state}_s"] for state in states)
         assert agents_s == pytest.approx(scenario.floor.n_agents * floor.env.now)
         assert t["available_s"] == pytest.approx(agents_s - t["break_s"] - t["off_s"])
-        ended = sum(t[name] for name in ("machine", "busy", "no_answer", "invalid", "failure"))
-        assert t["dialed"] == floor.n_in_flight + floor.n_reserved + t["answered"] + ended
+        ended = sum(t[name] for name in ENDED)
+        under_way = floor.n_in_flight - floor.n_detecting + floor.n_reserved
+        assert t["dialed"] == under_way + t["answered"] + ended
         waiting = t["answered"] - t["connected"] - t["silent"]
         assert 0 <= waiting <= floor.n_waiting + floor.n_detecting
         assert t["silent"] == t["silent_cut"] + t["silent_left"] + t["silent_amd"]
