@@ -22,6 +22,7 @@ __all__ = ["CASES", "Case", "kernel_totals", "simpy_totals", "wrong"]
 
 Data = dict[str, Any]
 Plan = Mapping[int, int]
+Times = dict[float, dict[str, float]]
 Expected = Mapping[float, Mapping[str, float]]
 
 STEP_S = 0.25
@@ -72,12 +73,12 @@ def world(**parts: Any) -> Scenario:
     return Scenario.model_validate(data)
 
 
-def first(total: str, at_s: float, value: float = 1) -> Data:
+def first(total: str, at_s: float, value: float = 1) -> Times:
     """The total reaches `value` from the one below exactly at `at_s`."""
     return {at_s - STEP_S: {total: value - 1}, at_s: {total: value}}
 
 
-def dialed(at_s: float, value: float) -> Data:
+def dialed(at_s: float, value: float) -> Times:
     """The decision at `at_s` places the dial number `value`."""
     return {at_s: {"dialed": value - 1}, at_s + STEP_S: {"dialed": value}}
 
@@ -524,9 +525,29 @@ def _people() -> dict[str, Case]:
                     }
                 },
             ),
+            # talked to from 10 to 40; from 10:00, at 60, nobody answers: held 70 to 90, 130 to 150,
+            # 190 to 210 and 250 to 270
+            "reserved call that nobody answers": Case(
+                world(
+                    people={
+                        "n_people": 1,
+                        "p_callback": 1.0,
+                        "callback_after": constant(60),
+                        "retry": {"no_answer_s": 40},
+                        "segments": [{"share": 1, "by_hour": [1.0] * 10 + [0.0] + [1.0] * 13}],
+                    },
+                    episode={"start": "09:59", "duration_s": 300},
+                ),
+                {0: 1},
+                {
+                    89.75: {"held_s": 19.75, "reserved": 1, "no_answer": 0},
+                    129.75: {"held_s": 20, "reserved": 1, "no_answer": 1},
+                    130.25: {"reserved": 2},
+                    300: {"held_s": 80, "talk_s": 30, "idle_s": 190},
+                },
+            ),
             # 10:00 comes at 60: the call of 50 is answered at 60; the next callback, due at 100,
-            # meets a machine at 110, handled until 116; the pause of 40 s ends at 150, and the
-            # agent is held again from there
+            # meets a machine at 110, handled until 116
             "reserved call to a machine": Case(
                 world(
                     calls={
@@ -548,8 +569,7 @@ def _people() -> dict[str, Case]:
                     107: {"callbacks": 2, "reserved": 2, "connected": 2},
                     109.75: {"machine_agent": 0},
                     110: {"machine_agent": 1},
-                    150: {"reserved": 2},
-                    150.25: {"reserved": 3},
+                    116: {"machine_s": 6},
                 },
             ),
         }

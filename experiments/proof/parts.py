@@ -55,6 +55,9 @@ PARTS = (
     Part("reference", "every total agrees with an independent SimPy model in 21 worlds", 10),
     Part("blend", "ContactCenters' example Blend has all its published figures", 1),
     Part("calendar", "hours, holidays, clock changes, pauses, caps and windows, row by row", 1),
+    Part("flows", "nothing is lost in 10,240 random sequences of random worlds", 4),
+    Part("planted", "48 bugs planted in the kernel are all found", 12),
+    Part("seeds", "the seed alone fixes the world, bit for bit, and policies share its chances", 4),
 )
 
 

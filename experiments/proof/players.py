@@ -83,7 +83,7 @@ class Player:
             self._step(self._actions(rng, style), active)
 
     def _actions(self, rng: np.random.Generator, style: str) -> NDArray[Any]:
-        space = self.worlds[0].action_space
+        space: Any = self.worlds[0].action_space
         shape = (self.rows, *(space.shape or ()))
         if isinstance(space, Discrete):
             most = int(space.n)
@@ -92,7 +92,7 @@ class Player:
             actions: NDArray[Any] = rng.integers(0, high, shape)
         else:
             actions = (rng.random(shape) * (1.0 if style == "few" else 4.0)).astype(np.float32)
-            actions = np.minimum(actions, space.high)  # type: ignore[attr-defined]
+            actions = np.minimum(actions, space.high)
         if style == "bursts":
             actions = np.where(rng.random(shape) < 0.8, np.zeros_like(actions), actions)
         return actions
@@ -100,7 +100,8 @@ class Player:
     def _step(self, actions: NDArray[Any], active: Bools) -> None:
         self.number += 1
         asleep = np.flatnonzero(~active)
-        before = [array[asleep].copy() for array in self.worlds[0].state]
+        state: Any = self.worlds[0].state
+        before = [array[asleep].copy() for array in state]
         clock = self.worlds[0].clock_s()
         outs = []
         for i, world in enumerate(self.worlds):
@@ -109,11 +110,10 @@ class Player:
             outs.append(out)
         if not (self.worlds[0].clock_s()[active] > clock[active]).all():
             raise ContractError(f"step {self.number}: the clock stands still")
-        for array, old in zip(self.worlds[0].state, before, strict=True):
-            if not np.array_equal(array[asleep], old):
-                if array is self.worlds[0].state.est or array is self.worlds[0].state.head:
-                    continue  # the outlook and the base are refreshed by every observation
-                raise ContractError(f"step {self.number}: a row changed that was not played")
+        for name, array, old in zip(state._fields, state, before, strict=True):
+            # in `est` and `head` every observation refreshes the outlook and the base
+            if name not in ("est", "head") and not np.array_equal(array[asleep], old):
+                raise ContractError(f"step {self.number}: {name} of a row that was not played")
         self._finish(outs[0], outs[-1])
         self.over |= active & (outs[0][:, 4] > 0)
 
