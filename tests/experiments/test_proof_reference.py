@@ -146,7 +146,7 @@ def test_scenarios__no_agent_or_call_is_lost_in_simpy(name: str) -> None:
         assert all(t[name] >= value - 1e-6 for name, value in before.items())
         before = t
     assert floor.n_in_flight + floor.n_reserved == 0  # drained
-    assert t["inbound_arrived"] == t["inbound_served"] + t["inbound_lost"]
+    assert before["inbound_arrived"] == before["inbound_served"] + before["inbound_lost"]
 
 
 def test_run__gives_figures_and_no_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
