@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.loading import write_text_atomic
 from quietdial.experiments.rundir import RESULT_SCHEMA, provenance
 
-__all__ = ["figure", "result_file"]
+__all__ = ["BEGIN", "END", "figure", "put_figures", "result_file"]
+
+BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
+"""What stands around the generated part of a page."""
 
 
 def result_file(
@@ -37,3 +43,12 @@ def figure(
 ) -> dict[str, Any]:
     """One published number: `value` in `unit` with its interval `lo` to `hi` from `n` samples."""
     return {"name": name, "value": value, "unit": unit, "lo": lo, "hi": hi, "n": n, "note": note}
+
+
+def put_figures(page: Path, text: str) -> None:
+    """Put generated text between the marks of a page; `ConfigError` if the page has none."""
+    head, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise ConfigError(f"{page} has no place for the figures; it needs {BEGIN!r} and {END!r}")
+    write_text_atomic(page, f"{head}{BEGIN}\n{text}\n{END}{tail}")

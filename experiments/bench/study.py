@@ -29,7 +29,7 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.laws import LognormalLaw, UniformLaw
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario, load_scenario
-from quietdial.experiments.bench.results import figure, result_file
+from quietdial.experiments.bench.results import figure, put_figures, result_file
 from quietdial.experiments.evaluate import Report, play_days, test_seeds, tune, tune_seeds
 from quietdial.experiments.stats import (
     Interval,
@@ -536,15 +536,6 @@ def markdown(written: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-
-
 def refresh_page(results_file: Path, page: Path) -> None:
     """Put the table of a result file between the marks of a page."""
-    text = page.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ConfigError(f"{page} has no place for the figures; it needs {BEGIN!r} and {END!r}")
-    table = markdown(json.loads(results_file.read_text(encoding="utf-8")))
-    page.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}", encoding="utf-8")
+    put_figures(page, markdown(json.loads(results_file.read_text(encoding="utf-8"))))
