@@ -463,7 +463,7 @@ class LogCheck:
             _must(old == TALK, "agent {} wraps up after {}", agent, old)
         if self.group[agent]:
             _must(new in (IDLE, OFF, BREAK, INBOUND_TALK), "inbound agent in state {}", new)
-        if new in _WORKING and self.shift and t > k.began:
+        if new in _WORKING and old != HELD and self.shift and t > k.began:
             begins, ends = self._shift(k, agent)
             _must(begins <= t <= ends, "agent {} works outside its shift", agent)
         k.agents[agent], k.since[agent] = new, t

@@ -55,7 +55,6 @@ def play(worlds: int, *, full: bool, rows: int = ROWS, report: Any = None) -> tu
     from hypothesis.stateful import (
         RuleBasedStateMachine,
         initialize,
-        precondition,
         rule,
         run_state_machine_as_test,
     )
@@ -104,7 +103,6 @@ def play(worlds: int, *, full: bool, rows: int = ROWS, report: Any = None) -> tu
             assert self.player is not None  # noqa: S101
             self.player.play(steps, seed, chosen(mask))
 
-        @precondition(lambda self: self.player is not None and self.player.over.any())
         @rule(mask=masks)
         def begin_again(self, mask: int) -> None:
             assert self.player is not None  # noqa: S101
