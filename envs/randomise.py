@@ -8,6 +8,7 @@ another range for one of them, leaves the draws of the others as they were.
 
 from __future__ import annotations
 
+import datetime
 import math
 import zlib
 from collections.abc import Mapping
@@ -324,6 +325,10 @@ def _answer_rate(ranges: ScenarioRanges, draws: _Draws) -> dict[str, Any]:
     return rate
 
 
+_MONDAY = datetime.date(2026, 3, 2)
+"""Drawn days are the weekdays of this week, which has no public holiday in any of the countries."""
+
+
 def _shifts(n_agents: int, start: int, hours: int) -> list[dict[str, Any]]:
     """Two thirds all day, lunch in the middle, one third from the middle of the day to its end."""
     late = n_agents // 3
@@ -497,7 +502,12 @@ def draw_scenario(ranges: ScenarioRanges | str, seed: int) -> Scenario:
         },
         "people": _people(bounds, draws, busy_dials),
         "rule": rule,
-        "episode": {"duration_s": 3600 * hours, "close_s": 80, "start": f"{start:02d}:00"},
+        "episode": {
+            "duration_s": 3600 * hours,
+            "close_s": 90,
+            "start": f"{start:02d}:00",
+            "first_day": _MONDAY + datetime.timedelta(days=draws.whole("weekday", (0, 4))),
+        },
         "belief": {
             "prior_answered": 2,
             "prior_finished": 10,

@@ -61,10 +61,10 @@ from quietdial.envs.pacing.state import (
     RESERVED_FLYING,
     RETRIES,
     SPARE,
-    STRAY,
     TALK,
     WAITING,
     WHO,
+    WITH_PERSON,
     WRAP,
     State,
 )
@@ -409,7 +409,9 @@ def _check_world(world: World, step: _Step, active: NDArray[np.bool_], number: i
     state, head, t = world.state, world.state.head, step.totals
     n, full = int(world.params.n[N_AGENTS]), world.is_full
     flying, waiting = head[:, IN_FLIGHT], head[:, WAITING]
-    placed = flying + (state.more[:, RESERVED_FLYING] if full else 0)
+    placed = flying
+    if full:
+        placed = flying - state.more[:, ANALYSED] + state.more[:, RESERVED_FLYING]
     open_calls = t["dialed"] - _sum(t, _OUTCOMES)
     what = "dialed less all outcomes is {}, but {} calls are in flight"
     _require(open_calls == placed, active, number, what, open_calls, placed)
@@ -435,8 +437,7 @@ def _check_world(world: World, step: _Step, active: NDArray[np.bool_], number: i
     lines = head[:, FREE] + placed + waiting
     if full:
         _check_full(world, active, number)
-        stray = (state.story[:, :, PLACE] == STRAY).sum(axis=1)
-        other = state.more[:, ANALYSED] + state.more[:, MESSAGE_LINES] + stray
+        other = state.more[:, ANALYSED] + state.more[:, MESSAGE_LINES]
         lines = lines + other
         missing = placed + other + timed - head[:, HEAP]
         _require(missing <= 0, active, number, "{} timers are missing", missing)
@@ -474,9 +475,8 @@ def _check_full(world: World, active: NDArray[np.bool_], number: int) -> None:
         _require(used <= trunks, active, number, "{} of {} trunks are in use", used, trunks)
     people = state.person.shape[1]
     if people:
-        on_line = ((place != NOWHERE) & (place != STRAY) & (state.story[:, :, WHO] >= 0)).sum(
-            axis=1
-        )
+        on_line = ((place != NOWHERE) & (state.story[:, :, WHO] >= 0)).sum(axis=1)
+        on_line += (state.trait[:, :, WITH_PERSON] >= 0).sum(axis=1)
         known = more[:, RETRIES] + more[:, DUE] + more[:, PEOPLE_DONE] + on_line
         fresh = people - more[:, FRESH]
         what = f"fresh {{}} and known {{}} people are not the {people} of the list"

@@ -19,11 +19,13 @@ from quietdial.envs.pacing.params import (
     BLEND_LESS,
     BLEND_OUTBOUND,
     FEED_STEPS,
+    HAS_INBOUND,
     KNOWN_RATE,
     MAX_DIALS,
     N_AGENTS,
     N_COHORTS,
     PRIOR_RATE,
+    SPARE_GROUP,
 )
 from quietdial.envs.pacing.state import (
     AGENT_SINCE,
@@ -37,7 +39,9 @@ from quietdial.envs.pacing.state import (
     GRID,
     IDLE,
     IN_FLIGHT,
+    INBOUND_TALK,
     KEY,
+    MACHINE_TALK,
     N_AGENT_STATES,
     NOW,
     OFF,
@@ -48,7 +52,9 @@ from quietdial.envs.pacing.state import (
     SET_VALUE,
     SIGHT,
     SPARE,
+    TALK,
     WAITING,
+    WRAP,
 )
 
 DIALS, RESIDUAL, PROGRESSIVE, RATIO, THETA, DIALS_OR_CANCEL, BLEND = 0, 1, 2, 3, 4, 5, 6
@@ -108,7 +114,7 @@ def _releases_ahead(b, s, p):  # type: ignore[no-untyped-def]
     now = s.head[b, NOW]
     for i in range(p.n[N_AGENTS]):
         state = s.agent[b, i, AGENT_STATE]
-        if state == IDLE:
+        if state == IDLE or (p.n[HAS_INBOUND] and p.shifts[i, SPARE_GROUP]):
             continue
         age = min((now - s.agent[b, i, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
         q = p.release[state - 1, age]
@@ -236,6 +242,15 @@ def _index_dials(b, s, p):  # type: ignore[no-untyped-def]
     return marginal_dials(b, s, p, s.est[b, SET_VALUE])
 
 
+@compiled(inline="always")
+def _service_ends(b, s):  # type: ignore[no-untyped-def]
+    """Whether a service will end, or a call may lead to one, so that the dialer is triggered."""
+    served = s.head[b, IN_FLIGHT]
+    for state in (TALK, WRAP, MACHINE_TALK, INBOUND_TALK):
+        served += s.head[b, COUNT + state]
+    return served > 0
+
+
 @compiled()
 def _blend_dials(b, s, p):  # type: ignore[no-untyped-def]
     """Calls of the event-triggered dialer (scenario.BlendDialer)."""
@@ -265,7 +280,7 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
         exact = s.est[b, SET_VALUE] * seen_count(b, s, p, IDLE)
         wanted = np.int64(np.floor(exact + chance.unit(u))) - s.head[b, IN_FLIGHT]
     elif kind == BLEND:
-        wanted = 0 if one_shot else _blend_dials(b, s, p)
+        wanted = 0 if one_shot and _service_ends(b, s) else _blend_dials(b, s, p)
     else:
         wanted = _index_dials(b, s, p)
     return min(max(wanted, 0), most)

@@ -128,8 +128,8 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
         out[b, 6 + w] = 2.0 * np.sqrt(_cut(recent, 0.0, 1.0)) - 1.0
     out[b, 10] = _cut(6.0 * s.head[b, IN_FLIGHT] * rate / m, 0.0, 12.0)
     out[b, 11] = min(np.sqrt(m) / 10.0, 5.0)
-    answered = np.float64(s.head[b, ANSWERED])
     silent = np.float64(silent_calls(b, s))
+    answered = silent + s.head[b, CONNECTED]
     spent, span = s.head[b, NOW], p.n[END_MS]
     if p.n[IS_FULL]:
         silent, answered = window_counts(b, s, p, 0)

@@ -63,7 +63,7 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     horizon = np.rint(answer.quantile_s(quantiles) * 4) / 4
     talk = belief.talk or floor.talk
     wrap = belief.wrap or floor.wrap
-    within = horizon + scenario.rule.wait_limit_s
+    within = horizon + scenario.rule.wait_limit_s + _origin_s(scenario)
     stay = 1.0 - (floor.breaks.p_after_wrap if floor.breaks else 0.0)
 
     release = np.zeros((N_AGENT_STATES - 1, AGE_BINS, GRID))
@@ -85,6 +85,15 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     ring[:, 1] = 1.0 - np.sum([share * law.cdf(age) for share, law in endings], axis=0)
     ring[:, 2:] = np.maximum(answer.cdf(age[:, None] + horizon) - answered[:, None], 0.0)
     return Outlook(horizon, np.full(GRID, 1.0 / GRID), release, ring)
+
+
+def _origin_s(scenario: Scenario) -> float:
+    """Mean time from the answer to the origin of the rule's clock [s]."""
+    greeting, clock = scenario.calls.greeting, scenario.rule.clock
+    if greeting is None or clock == "answer":
+        return 0.0
+    start = greeting.start.sampled_mean_s()
+    return start if clock == "greeting_start" else start + greeting.length.sampled_mean_s()
 
 
 class _Sum:

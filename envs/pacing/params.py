@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.laws import TABLE_SIZE, ConstantLaw, ExponentialLaw, Law
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.outlook import make_outlook
@@ -54,7 +55,6 @@ FloatArray = NDArray[np.float64]
     BUCKET_MS,  # step of a rolling window, 0: none
     HAS_SETUP,
     RING_TIMEOUT_MS,
-    HAS_GREETING,
     CLOCK,  # what the limit is counted from: 0 answer, 1 greeting start, 2 greeting end
     DETECTION,  # 0 perfect, 1 none, 2 amd
     P_FALSE_MACHINE,
@@ -97,10 +97,10 @@ FloatArray = NDArray[np.float64]
     BLEND_EXTRA,
     BLEND_LESS,
     LOG,
-) = range(72)
-ENDING_P = 72  # five cumulated shares of the unanswered endings, units of 2^-32
-ENDING_CODE = 77  # their outcome codes
-N_PARAMS = 82
+) = range(71)
+ENDING_P = 71  # five cumulated shares of the unanswered endings, units of 2^-32
+ENDING_CODE = 76  # their outcome codes
+N_PARAMS = 81
 MOST_ENDINGS = 5
 DETECT_PERFECT, DETECT_NONE, DETECT_AMD = 0, 1, 2
 CUT, MESSAGE, HOLD = 0, 1, 2
@@ -156,6 +156,10 @@ SPAN_FROM, SPAN_UNTIL = 8, 9
 """Open time before the begin and the end of the rule's first window [ms]."""
 LOGIN_S, LOGOUT_S, LUNCH_S, LUNCH_MS, SPARE_GROUP = 0, 1, 2, 3, 4
 """Of each agent: local times of day [s] (no lunch: -1), length of lunch, 1 if inbound only."""
+
+
+_NO_LOGOUT_S = 10**8
+"""Later than the end of any session [s of the day]."""
 
 
 class Params(NamedTuple):
@@ -311,7 +315,7 @@ def make_params(
         release=outlook.release,
         ring=outlook.ring,
         sessions=_session_table(sessions),
-        shifts=_shifts(scenario),
+        shifts=_shifts(scenario, sessions),
         segments=parts.segments,
         shares=parts.shares,
         reach=parts.reach,
@@ -424,7 +428,6 @@ def _write_rest(scenario: Scenario, n: IntArray, x: FloatArray, full: bool) -> N
     n[BUCKET_MS] = 60_000 * rolling[0] if rolling else 0
     n[HAS_SETUP] = calls.setup is not None
     n[RING_TIMEOUT_MS] = round((calls.ring_timeout_s or 0.0) * 1000)
-    n[HAS_GREETING] = calls.greeting is not None
     n[CLOCK] = ("answer", "greeting_start", "greeting_end").index(rule.clock)
     detection = calls.detection
     n[DETECTION] = ("perfect", "none", "amd").index(detection.kind)
@@ -472,22 +475,36 @@ def _write_rest(scenario: Scenario, n: IntArray, x: FloatArray, full: bool) -> N
         n[SERVICE_LEVEL_MS] = round(inbound.service_level_s * 1000)
 
 
-def _shifts(scenario: Scenario) -> IntArray:
-    """Working hours of every agent, (N, 5); without shifts: all day."""
+def _shifts(scenario: Scenario, sessions: tuple[Session, ...]) -> IntArray:
+    """Working hours of every agent, (N, 5); without shifts: all day.
+
+    Raises `ConfigError` if no outbound agent is ever there.
+    """
     rows = []
     for shift in scenario.floor.shifts:
         lunch = (seconds_of(shift.lunch.at), shift.lunch.duration) if shift.lunch else (-1, 0.0)
         row = (
             seconds_of(shift.login),
-            seconds_of(shift.logout) if shift.logout != "23:59" else 10**6,
+            seconds_of(shift.logout) if shift.logout != "23:59" else _NO_LOGOUT_S,
             lunch[0],
             round(lunch[1] * 1000),
             shift.group == "inbound",
         )
         rows += [row] * shift.n_agents
     if not rows:
-        rows = [(0, 10**6, -1, 0, False)] * scenario.floor.n_agents
-    return np.array(rows, np.int64)
+        rows = [(0, _NO_LOGOUT_S, -1, 0, False)] * scenario.floor.n_agents
+    table = np.array(rows, np.int64)
+    outbound = table[table[:, SPARE_GROUP] == 0]
+    for s in sessions:
+        stops_s = s.wall_s + (s.stop_ms - s.open_ms) / 1000
+        begins_s = s.wall_s + (s.dial_ms - s.open_ms) / 1000
+        there = (outbound[:, LOGIN_S] < stops_s) & (outbound[:, LOGOUT_S] > begins_s)
+        if there.any():
+            return table
+    raise ConfigError(
+        "floor.shifts: no outbound agent is logged in at any time at which dialing is open; "
+        f"the first session begins at second {sessions[0].wall_s} of the day"
+    )
 
 
 def _offset_s(scenario: Scenario, date: datetime.date | None, zone: str | None) -> int:

@@ -16,7 +16,7 @@ from quietdial.envs.pacing.state import (
     TALK_FACTOR,
     State,
 )
-from quietdial.envs.pacing.timers import AGENT, PICKUP
+from quietdial.envs.pacing.timers import AGENT, PICKUP, VERDICT
 
 _HORIZONS_MS = (5000, 10_000, 20_000)
 
@@ -32,7 +32,7 @@ def privileged(state: State) -> NDArray[np.float64]:
         timers = state.heap[b, : head[b, HEAP]]
         kinds, entities = (timers >> 20) & 0xF, timers & 0xFFFFF
         ahead = (timers >> 24) - head[b, NOW]
-        calls = kinds == PICKUP
+        calls = (kinds == PICKUP) | (kinds == VERDICT)
         calls[calls] = state.call[b, entities[calls], CALL_OUTCOME] == PERSON
         agents = kinds == AGENT
         for i, horizon in enumerate(_HORIZONS_MS):

@@ -140,16 +140,18 @@ AGENT_STATE, AGENT_SINCE, AGENT_NUMBER = 0, 1, 2
 """State, begin of the state [ms], number of the conversation that the agent is (or was) in."""
 CALL_NUMBER, CALL_OUTCOME, CALL_COHORT, CALL_DUE = 0, 1, 2, 3
 """Dial number, hidden outcome, slot in the ring of cohorts, when a waiting callee goes [ms]."""
-SPEED, SKILL, OUT_AT, WISHES, WITH_CALL = 0, 1, 2, 3, 4
+SPEED, SKILL, OUT_AT, WISHES, WITH_CALL, WITH_PERSON, BY_WORLD = 0, 1, 2, 3, 4, 5, 6
 """Factor of talk and wrap-up in 2^-20, P(success) in 2^-32, log-out time [ms], what is due when
-next released, dial number of the call in hand (-1: none). Full worlds only."""
+next released, dial number of the call in hand (-1: none), its person (-1: anonymous), 1 if the
+world placed it. Full worlds only."""
+N_TRAIT = 7
 WISH_LUNCH, WISH_OUT = 1, 2
-PLACE, WHO, HOLDER, STARTED, FATE, DEADLINE, GONE_AT, UNUSED = 0, 1, 2, 3, 4, 5, 6, 7
-"""Where the call is (below), person (-1: anonymous), held agent (-1: none), start of the dial
+PLACE, WHO, HOLDER, RINGS_FROM, FATE, DEADLINE, GONE_AT = 0, 1, 2, 3, 4, 5, 6
+"""Where the call is (below), person (-1: anonymous), held agent (-1: none), end of set-up
 [ms], number of its draws, deadline, when the callee loses patience [ms]. Full worlds only."""
-NOWHERE, RINGING, LISTENED, QUEUEING, LINGERING, HEARING, STRAY = numbers(7)
-"""Free, in flight, under detection, waiting, waiting after the deadline, hearing a message,
-cancelled but not yet over."""
+N_STORY = 7
+NOWHERE, RINGING, LISTENED, QUEUEING, LINGERING, HEARING = numbers(6)
+"""Free, in flight, under detection, waiting, waiting after the deadline, hearing a message."""
 
 # --- columns of State.person (int32) --------------------------------------------------------------
 ATTEMPTS, DAY_DIALS, DAY_OF, WEEK_DIALS, WEEK_OF, SILENTS, FIRST_TIME = 0, 1, 2, 3, 4, 5, 6
@@ -196,9 +198,9 @@ class State(NamedTuple):
     heap: IntArray  # (B, ...) timers: time << 24 | kind << 20 | entity
     # full worlds only
     more: IntArray  # (B, N_MORE) further counters
-    trait: IntArray  # (B, N, 5) agents
+    trait: IntArray  # (B, N, 7) agents
     spare: IntArray  # (B, N) ring of spare agents
-    story: IntArray  # (B, C, 8) calls
+    story: IntArray  # (B, C, 7) calls
     person: NDArray[np.int32]  # (B, P, FIRST_TIME + K) people of the list
     again: IntArray  # (B, P) heap of people to be dialed again: due time << 20 | person
     due: IntArray  # (B, P) heap of people whom the world will call
@@ -230,9 +232,9 @@ def make_state(n_campaigns: int, params: Params, *, log_rows: int = 0) -> State:
         cohort=np.zeros((b, int(n[columns.N_COHORTS])), np.int64),
         heap=np.zeros((b, agents * (4 if full else 1) + lines + callers + 8), np.int64),
         more=np.zeros((b, N_MORE * full), np.int64),
-        trait=np.zeros((b, agents * full, 5), np.int64),
+        trait=np.zeros((b, agents * full, N_TRAIT), np.int64),
         spare=np.zeros((b, agents * full), np.int64),
-        story=np.zeros((b, lines * full, 8), np.int64),
+        story=np.zeros((b, lines * full, N_STORY), np.int64),
         person=np.zeros((b, people, FIRST_TIME + int(n[columns.CAP_30_DAYS])), np.int32),
         again=np.zeros((b, people), np.int64),
         due=np.zeros((b, people), np.int64),

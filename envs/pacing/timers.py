@@ -76,6 +76,25 @@ def take_first(heap, size):  # type: ignore[no-untyped-def]
     rise(heap, at, last)
 
 
+@compiled()
+def remove(heap, size, at):  # type: ignore[no-untyped-def]
+    """Take the entry at place `at` out of a heap of `size` entries."""
+    last = heap[size - 1]
+    if at == size - 1:
+        return
+    while True:
+        child = 4 * at + 1
+        best = child
+        for other in range(child + 1, min(child + 4, size - 1)):
+            if heap[other] < heap[best]:
+                best = other
+        if child >= size - 1 or heap[best] >= last:
+            break
+        heap[at] = heap[best]
+        at = best
+    rise(heap, at, last)
+
+
 @compiled(inline="always")
 def push(b, s, timer):  # type: ignore[no-untyped-def]
     """Add a timer of campaign b."""

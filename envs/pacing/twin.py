@@ -40,6 +40,7 @@ from quietdial.envs.pacing.params import (
     PRIOR_RATE,
     SPAN_FROM,
     SPAN_UNTIL,
+    SPARE_GROUP,
     WORKED,
     Params,
 )
@@ -47,7 +48,6 @@ from quietdial.envs.pacing.state import (
     AGENT_SINCE,
     AGENT_STATE,
     AMD_MACHINE,
-    ANSWERED,
     BREAK,
     CONNECTED,
     COUNT,
@@ -143,7 +143,8 @@ def window_counts_twin(state: State, params: Params, b: int, w: int) -> tuple[fl
     tally = np.zeros(N_TALLY, np.int64)
     cut, left = int(head[SILENT_CUT]), int(head[SILENT_LEFT]) * int(n[COUNTS_LEFT])
     tally[COUNTED] = cut * n[COUNTS_CUT] + left + head[SILENT_AMD] * n[COUNTS_AMD]
-    tally[PICKED_UP] = head[ANSWERED]
+    silents = int(head[SILENT_CUT] + head[SILENT_LEFT] + head[SILENT_AMD])
+    tally[PICKED_UP] = head[CONNECTED] + silents
     tally[SEEN_DROPPED] = (cut + more[MACHINE_DROPPED]) * n[COUNTS_CUT] + left
     tally[SEEN_TALKED] = head[CONNECTED]
     tally[SEEN_MACHINES] = more[MACHINE_AGENT]
@@ -151,11 +152,11 @@ def window_counts_twin(state: State, params: Params, b: int, w: int) -> tuple[fl
     grown = [float(value) for value in tally - state.window[b, w, :N_TALLY]]
     if n[DETECTION] == DETECT_PERFECT:
         return grown[COUNTED], grown[PICKED_UP]
-    false_machines = float(params.x[AUDITED_SHARE]) * grown[SEEN_VERDICTS] * int(n[COUNTS_AMD])
-    dropped, talked = grown[SEEN_DROPPED], grown[SEEN_TALKED]
-    if n[OFCOM] and talked + grown[SEEN_MACHINES] > 0:
-        dropped = dropped * (talked / (talked + grown[SEEN_MACHINES]))
-    silent = dropped + false_machines
+    silent, talked, machines = grown[SEEN_DROPPED], grown[SEEN_TALKED], grown[SEEN_MACHINES]
+    if n[OFCOM]:
+        people = talked / (talked + machines) if talked + machines > 0 else 1.0
+        audited = float(params.x[AUDITED_SHARE]) * grown[SEEN_VERDICTS] * int(n[COUNTS_AMD])
+        silent = silent * people + audited
     return silent, silent + talked
 
 
@@ -172,7 +173,8 @@ def look_ahead_twin(
         releases = row[FEED_SIGHT : FEED_SIGHT + GRID]
         spread = row[None, FEED_SIGHT + GRID : FEED_SIGHT + 2 * GRID]
     else:
-        working = state.agent[b, state.agent[b, :, AGENT_STATE] != IDLE]
+        outbound = params.shifts[:, SPARE_GROUP] == 0
+        working = state.agent[b, outbound & (state.agent[b, :, AGENT_STATE] != IDLE)]
         age = np.minimum((now - working[:, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
         q = params.release[working[:, AGENT_STATE] - 1, age]
         releases = _sum(q)
@@ -257,7 +259,7 @@ def _counters(state: State, params: Params, b: int) -> list[float]:
         for w in range(1, N_WINDOWS)
     ]
     silent = float(head[SILENT_CUT] + head[SILENT_LEFT] + head[SILENT_AMD])
-    answered = float(head[ANSWERED])
+    answered = silent + head[CONNECTED]
     spent, span = head[NOW], int(params.n[END_MS])
     if full:
         silent, answered = window_counts_twin(state, params, b, 0)

@@ -43,12 +43,20 @@ _ONE_SHOT_OFFSET = {control.DIALS: 0, control.RESIDUAL: control.RESIDUAL_LOW}
 _THETAS = np.array(control.THETAS)
 _PLAIN_NAMES = tuple(entry.name for entry in TOTALS)
 _FULL_NAMES = tuple(entry.name for entry in FULL_TOTALS)
-_LOG_ROWS_BASE, _LOG_ROWS_PER_AGENT = 8192, 256
 
 
 def _within(value: object, low: float, high: float) -> bool:
     """Whether `value` is a finite number between the bounds."""
     return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
+
+
+def _log_rows(scenario: Scenario) -> int:
+    """Rows that the log of one decision interval, and of a night, may need at most."""
+    interval_s = scenario.episode.decision_interval_s
+    periods = scenario.inbound.periods if scenario.inbound else ()
+    inbound_per_s = max((period.per_h for period in periods), default=0.0) / 3600.0
+    per_s = scenario.floor.n_agents + scenario.max_dials + 8.0 * inbound_per_s
+    return 8192 + 256 * scenario.floor.n_agents + int(16.0 * interval_s * per_s)
 
 
 class World:
@@ -124,8 +132,8 @@ class World:
         self.is_full = bool(self.params.n[IS_FULL])
         if self.action.kind == control.BLEND:
             self.params.n[ON_RELEASE] = 1
-        rows = _LOG_ROWS_BASE + _LOG_ROWS_PER_AGENT * self.scenario.floor.n_agents
-        self.state = make_state(n_campaigns, self.params, log_rows=rows if records else 0)
+        rows = _log_rows(self.scenario) if records else 0
+        self.state = make_state(n_campaigns, self.params, log_rows=rows)
         self._kernel: Any = full_kernel if self.is_full else plain
         self._total_names = _PLAIN_NAMES + (_FULL_NAMES if self.is_full else ())
         self._set_code = features.SET_CODES[self.observation]

@@ -11,6 +11,7 @@ longer where the change lies inside it, and all later days are shifted by that h
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -139,9 +140,12 @@ def sessions_of(scenario: Scenario) -> tuple[Session, ...]:
     `start` to `start` + `duration_s` on every day and `segment_hours` does the rest.
 
     Raises:
-        ConfigError: no session is left, or the episode's day ends after midnight.
+        ConfigError: no session is left, the episode's day ends after midnight, calls could ring
+            after the permitted hours, or a shift without a date does not lie within them.
     """
     episode = scenario.episode
+    if not scenario.rule.hours.callee_time or episode.first_day is not None:
+        _check_hours(scenario)
     if episode.first_day is None:
         return (_undated(scenario),)
     if seconds_of(episode.start) + episode.duration_s > 86_400:
@@ -153,6 +157,32 @@ def sessions_of(scenario: Scenario) -> tuple[Session, ...]:
     if not found:
         raise ConfigError(_nothing_left(scenario))
     return tuple(found)
+
+
+def _check_hours(scenario: Scenario) -> None:
+    """Refuse an episode in which a dial could ring outside the rule's hours."""
+    episode, calls, hours = scenario.episode, scenario.calls, scenario.rule.hours
+    always = ((0, 86_400),)
+    weekday = tuple((seconds_of(opens), seconds_of(closes)) for opens, closes in hours.weekday)
+    if weekday == always:
+        return
+    begins = seconds_of(episode.start)
+    ends = begins + episode.duration_s
+    if episode.first_day is None and not any(a <= begins and ends <= b for a, b in weekday):
+        shown = ", ".join(f"{opens}-{closes}" for opens, closes in hours.weekday)
+        raise ConfigError(
+            f"episode: start {episode.start} and duration_s = {episode.duration_s:g} do not lie "
+            f"within the weekday hours {shown} of rule {scenario.rule.id}"
+        )
+    laws = [calls.time_to_answer, *(part.time for part in calls.unanswered)]
+    rings_s = calls.ring_timeout_s or max(law.max_s() for law in laws)
+    longest_s = rings_s + (calls.setup.max_s() if calls.setup else 0.0)
+    if episode.first_day is not None and episode.close_s < longest_s:
+        raise ConfigError(
+            f"episode.close_s = {episode.close_s:g} is too short: a dial may ring for "
+            f"{longest_s:.0f} s, and none may after the hours of rule {scenario.rule.id}; "
+            f"give at least {math.ceil(longest_s)}"
+        )
 
 
 def segment_hours(scenario: Scenario, sessions: tuple[Session, ...]) -> NDArray[np.int64]:

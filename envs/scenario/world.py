@@ -170,6 +170,8 @@ class Scenario(Part):
                     f"calls.ring_timeout_s = {timeout} is above the {rule.max_ring_s} s that rule "
                     f"{rule.id} allows"
                 )
+        else:
+            self._check_ringing()
         if rule.clock != "answer" and calls.greeting is None:
             raise ValueError(f"rule {rule.id} counts from {rule.clock}: give calls.greeting")
         if self.action == "dials_or_cancel" and not rule.may_cancel:
@@ -184,6 +186,25 @@ class Scenario(Part):
                 f"belief.feed_delay_s = {delay} must be a multiple of the decision interval {step}"
             )
         return self
+
+    def _check_ringing(self) -> None:
+        """Without a timeout of the dialer, the laws themselves must keep the rule's limits."""
+        rule, calls = self.rule, self.calls
+        gives_up = [part.time for part in calls.unanswered if part.outcome == "no_answer"]
+        machines = [part.time for part in calls.unanswered if part.outcome == "machine"]
+        longest_s = max(law.max_s() for law in (calls.time_to_answer, *gives_up, *machines))
+        if rule.max_ring_s is not None and longest_s > rule.max_ring_s:
+            raise ValueError(
+                f"calls may ring for {longest_s:.0f} s, rule {rule.id} allows {rule.max_ring_s} s: "
+                "give calls.ring_timeout_s"
+            )
+        for law in gives_up:
+            shortest_s = float(law.table_ms()[0]) / 1000.0
+            if rule.min_ring_s is not None and shortest_s < rule.min_ring_s:
+                raise ValueError(
+                    f"the dialer gives up after {shortest_s:g} s, rule {rule.id} demands "
+                    f"{rule.min_ring_s} s: change that law or give calls.ring_timeout_s"
+                )
 
     @property
     def max_dials(self) -> int:

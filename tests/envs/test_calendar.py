@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from quietdial.envs import ConfigError, Scenario, load_scenario
 from quietdial.envs.regulation.calendar import (
@@ -275,6 +276,7 @@ def scenario(rule: object = "it_2014", segments: list[str] | None = None, **epis
         "start": {"kind": "constant", "value_s": 0.5},
         "length": {"kind": "constant", "value_s": 1},
     }
+    data["calls"]["ring_timeout_s"] = 28
     data["episode"] |= {"start": "00:00", "duration_s": 86_400} | episode
     if segments:
         share = 1 / len(segments)
@@ -550,3 +552,22 @@ def test_rule__hours_that_end_at_midnight_join_the_next_day():
     )
     (session,) = sessions_of(world)
     assert segment_hours(world, (session,)).tolist() == [[[0, 24 * H - 70_000]]]
+
+
+# ------------------------------------------------------------------------------------- refusals
+
+
+def test_sessions__refuse_calls_that_could_ring_after_the_hours():
+    with pytest.raises(ConfigError, match="close_s = 20 is too short: a dial may ring for 28 s"):
+        sessions_of(scenario(first_day="2026-06-01", close_s=20))
+
+
+def test_sessions__refuse_a_shift_without_a_date_outside_the_hours():
+    with pytest.raises(ConfigError, match="weekday hours 09:00-21:00 of rule it_2014"):
+        sessions_of(scenario(start="18:00", duration_s=14_400))
+
+
+def test_scenario__with_a_limited_ring_needs_a_timeout():
+    data = load_scenario("italy-50").model_dump(mode="json") | {"rule": "de"}
+    with pytest.raises(ValidationError, match="rule de allows 40"):
+        Scenario.model_validate(data)

@@ -96,7 +96,8 @@ def test_drawn_scenario__stays_within_its_ranges(name: str) -> None:
             assert within(scenario.belief.feed_delay_s, ranges.feed_delay_s)
         if scenario.people:
             assert within(len(scenario.people.segments), ranges.n_segments)
-        assert scenario.episode.first_day is None
+        assert scenario.episode.first_day is not None
+        assert scenario.episode.first_day.weekday() < 5
 
 
 @pytest.mark.parametrize("name", RANGES)

@@ -11,6 +11,7 @@ from quietdial.envs.pacing.full.people import after_nobody, count_attempt, next_
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.log import DIAL, ENDED, NONE, note
 from quietdial.envs.pacing.params import (
+    DETECT_AMD,
     DETECT_PERFECT,
     DETECTION,
     DIALS_FROM,
@@ -41,6 +42,7 @@ from quietdial.envs.pacing.state import (
     DIALED,
     FATE,
     FREE,
+    HEAP,
     HOLDER,
     IN_FLIGHT,
     MACHINE,
@@ -56,14 +58,13 @@ from quietdial.envs.pacing.state import (
     RESERVED_FINISHED,
     RESERVED_FLYING,
     RINGING,
+    RINGS_FROM,
     SESSION,
-    STARTED,
-    STRAY,
     TALK,
     WHO,
     WITH_CALL,
 )
-from quietdial.envs.pacing.timers import ENDING, PICKUP, push, timer_of
+from quietdial.envs.pacing.timers import ENDING, PICKUP, push, remove, timer_of
 
 _HIGHEST = np.float64(0.95 * 4294967296.0)
 
@@ -116,6 +117,7 @@ def launch(b, s, p, person, holder, start, t):  # type: ignore[no-untyped-def]
     slot = s.free[b, at]
     number = s.head[b, DIALED]
     s.head[b, DIALED] = number + 1
+    s.more[b, NEXT_START] = start + p.n[START_GAP_MS]
     fate = number
     if person >= 0:
         fate = (person << 8) | count_attempt(b, s, p, person, t)
@@ -134,9 +136,11 @@ def launch(b, s, p, person, holder, start, t):  # type: ignore[no-untyped-def]
     if timeout > 0 and rings > timeout and (outcome <= MACHINE or outcome == NO_ANSWER):
         outcome = np.int64(NO_ANSWER)
         rings = timeout
+    s.story[b, slot, RINGS_FROM] = start
     if p.n[HAS_SETUP]:
-        u64 = chance.draw(key, chance.SETUP_TIME, fate)
-        rings += chance.duration_ms(p.tables, LAW_SETUP, u64)
+        setup = chance.duration_ms(p.tables, LAW_SETUP, chance.draw(key, chance.SETUP_TIME, fate))
+        s.story[b, slot, RINGS_FROM] = start + setup
+        rings += setup
     picked = outcome == PERSON or (outcome == MACHINE and p.n[DETECTION] != DETECT_PERFECT)
     cohort = (t // 1000) % p.n[N_COHORTS]
     s.call[b, slot, CALL_NUMBER] = number
@@ -145,7 +149,6 @@ def launch(b, s, p, person, holder, start, t):  # type: ignore[no-untyped-def]
     s.story[b, slot, PLACE] = RINGING
     s.story[b, slot, WHO] = person
     s.story[b, slot, HOLDER] = holder
-    s.story[b, slot, STARTED] = start
     s.story[b, slot, FATE] = fate
     push(b, s, timer_of(start + rings, PICKUP if picked else ENDING, slot))
     if holder < 0:
@@ -158,25 +161,29 @@ def launch(b, s, p, person, holder, start, t):  # type: ignore[no-untyped-def]
     note(b, s, p, t, DIAL, number, person, holder, start - t)
 
 
+@compiled(inline="always")
+def next_start(b, s, p, t):  # type: ignore[no-untyped-def]
+    """When a dial that is placed at time t can start; -1: not within one second."""
+    if p.n[START_GAP_MS] == 0:
+        return t
+    start = max(t, s.more[b, NEXT_START])
+    return start if start - t <= 1000 else np.int64(-1)
+
+
 @compiled()
 def place(b, s, p, dials, t):  # type: ignore[no-untyped-def]
     """Place `dials` calls at time t, as far as lines, people and the switch allow."""
     if not dialing_open(b, s, p, t):
         return
     for _ in range(dials):
-        if not line_free(b, s, p):
+        start = next_start(b, s, p, t)
+        if start < 0 or not line_free(b, s, p):
             return
-        start = t
-        if p.n[START_GAP_MS] > 0:
-            start = max(t, s.more[b, NEXT_START])
-            if start - t > 1000:
-                return
         person = np.int64(-1)
         if p.n[N_PEOPLE] > 0:
             person = next_person(b, s, p, t)
             if person < 0:
                 return
-        s.more[b, NEXT_START] = start + p.n[START_GAP_MS]
         launch(b, s, p, person, np.int64(-1), start, t)
 
 
@@ -189,14 +196,20 @@ def control(b, s, p, t):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def no_longer_in_flight(b, s, p, slot, t):  # type: ignore[no-untyped-def]
-    """The dial in `slot` has its outcome at time t."""
-    if s.story[b, slot, HOLDER] < 0:
-        s.head[b, IN_FLIGHT] -= 1
-        s.cohort[b, s.call[b, slot, CALL_COHORT]] -= 1
-    else:
+def leave_flight(b, s, slot):  # type: ignore[no-untyped-def]
+    """The dial of a policy or controller in `slot` is no longer in flight."""
+    s.head[b, IN_FLIGHT] -= 1
+    s.cohort[b, s.call[b, slot, CALL_COHORT]] -= 1
+
+
+@compiled(inline="always")
+def has_outcome(b, s, p, slot, t):  # type: ignore[no-untyped-def]
+    """The dial in `slot` has its outcome at time t; under detection it stays in flight."""
+    if s.story[b, slot, HOLDER] >= 0:
         s.more[b, RESERVED_FLYING] -= 1
         s.more[b, RESERVED_FINISHED] += 1
+    elif p.n[DETECTION] != DETECT_AMD or s.call[b, slot, CALL_OUTCOME] > MACHINE:
+        leave_flight(b, s, slot)
     number, outcome = s.call[b, slot, CALL_NUMBER], s.call[b, slot, CALL_OUTCOME]
     note(b, s, p, t, ENDED, number, outcome, NONE, NONE)
 
@@ -209,15 +222,29 @@ def cancel(b, s, p, calls, t):  # type: ignore[no-untyped-def]
         for slot in range(p.n[N_LINES]):
             if s.story[b, slot, PLACE] != RINGING or s.story[b, slot, HOLDER] >= 0:
                 continue
-            if s.story[b, slot, STARTED] + p.n[MIN_RING_MS] > t:
+            if s.story[b, slot, RINGS_FROM] + p.n[MIN_RING_MS] > t:
                 continue
             if s.call[b, slot, CALL_NUMBER] > latest:
                 best, latest = slot, s.call[b, slot, CALL_NUMBER]
         if best < 0:
             return
+        _forget_timer(b, s, best)
         s.call[b, best, CALL_OUTCOME] = CANCELLED
-        no_longer_in_flight(b, s, p, best, t)
+        has_outcome(b, s, p, best, t)
         s.head[b, CANCELS] += 1
-        s.story[b, best, PLACE] = STRAY
-        if s.story[b, best, WHO] >= 0:
-            after_nobody(b, s, p, s.story[b, best, WHO], np.int64(NO_ANSWER), False, False, t)
+        person = s.story[b, best, WHO]
+        free_slot(b, s, best)
+        if person >= 0:
+            after_nobody(b, s, p, person, np.int64(NO_ANSWER), False, False, t)
+
+
+@compiled()
+def _forget_timer(b, s, slot):  # type: ignore[no-untyped-def]
+    """Take the timer of a ringing call out of the heap."""
+    heap, size = s.heap[b], s.head[b, HEAP]
+    for at in range(size):
+        kind = (heap[at] >> 20) & 0xF
+        if kind in (ENDING, PICKUP) and heap[at] & 0xFFFFF == slot:
+            s.head[b, HEAP] = size - 1
+            remove(heap, size, at)
+            return

@@ -54,8 +54,10 @@ from quietdial.envs.pacing.params import (
     N_PEOPLE,
     OPENS,
     P_SUCCESS,
+    PRIOR_WEIGHT,
     RANDOM_START,
     SKILL_SD,
+    SPAN_FROM,
     SPEED_SD,
     STEP_MS,
     TALK_DRIFT_MS,
@@ -88,6 +90,7 @@ from quietdial.envs.pacing.state import (
     N_MORE,
     N_TALLY,
     N_WINDOW,
+    N_WINDOWS,
     NOW,
     NOWHERE,
     OFF,
@@ -95,6 +98,8 @@ from quietdial.envs.pacing.state import (
     PEOPLE_DONE,
     PLACE,
     QUEUED,
+    RATE_ANSWERED,
+    RATE_FINISHED,
     RESERVED_FINISHED,
     SESSION,
     SET_DIALS,
@@ -108,6 +113,7 @@ from quietdial.envs.pacing.state import (
     WAIT_DUE,
     WISHES,
     WITH_CALL,
+    WITH_PERSON,
     WRAP,
 )
 from quietdial.envs.pacing.timers import (
@@ -231,6 +237,26 @@ def _next_session(b, s, p, t):  # type: ignore[no-untyped-def]
     _play_until(b, s, p, opens)
     end_windows(b, s, p, session)
     _open_session(b, s, p, session, opens)
+    _rest_estimates(b, s, p)
+    _fill_feed(b, s, p)
+
+
+@compiled()
+def _rest_estimates(b, s, p):  # type: ignore[no-untyped-def]
+    """After a night the last answer rates weigh no more than a prior."""
+    for w in range(N_WINDOWS):
+        finished = s.est[b, RATE_FINISHED + w]
+        if finished > p.x[PRIOR_WEIGHT]:
+            s.est[b, RATE_ANSWERED + w] *= p.x[PRIOR_WEIGHT] / finished
+            s.est[b, RATE_FINISHED + w] = p.x[PRIOR_WEIGHT]
+
+
+@compiled()
+def _fill_feed(b, s, p):  # type: ignore[no-untyped-def]
+    """At an opening the dialer sees its agents as they are."""
+    if p.n[FEED_STEPS] > 0:
+        for _ in range(p.n[FEED_STEPS] + 1):
+            write_feed(b, s, p)
 
 
 @compiled()
@@ -254,6 +280,7 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
     out[b, 5] = (harm - s.more[b, LAST_HARM]) / 1e6
     s.more[b, LAST_HARM] = harm
     if s.head[b, DONE]:
+        send_callers_home(b, s, p, s.head[b, NOW])
         end_windows(b, s, p, -1)
 
 
@@ -279,6 +306,8 @@ def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untype
         until = min(now + p.n[STEP_MS], closes)
         _play_until(b, s, p, until)
         if until == closes and session + 1 < p.sessions.shape[0] and s.head[b, END] > closes:
+            if p.n[BUCKET_MS] > 0:
+                roll(b, s, p)
             _next_session(b, s, p, closes)
         _finish_step(b, s, p, out)
 
@@ -326,10 +355,9 @@ def _begin(b, s, p, key):  # type: ignore[no-untyped-def]
     if p.n[RANDOM_START]:
         _fill_floor(b, s, p, key, began)
         span_ms = began - p.sessions[first, OPENS]
+        span_ms += p.sessions[first, WORKED] - p.sessions[first, SPAN_FROM]
         draw_counts(b, s, p, key, s.head[b, COUNT + TALK] / 0.85, span_ms)
-    for _ in range(p.n[FEED_STEPS] + 1):
-        if p.n[FEED_STEPS] > 0:
-            write_feed(b, s, p)
+    _fill_feed(b, s, p)
 
 
 @compiled()
@@ -360,6 +388,7 @@ def _blank_more(b, s, p, key):  # type: ignore[no-untyped-def]
         s.trait[b, i, OUT_AT] = 0
         s.trait[b, i, WISHES] = 0
         s.trait[b, i, WITH_CALL] = -1
+        s.trait[b, i, WITH_PERSON] = -1
 
 
 @compiled()

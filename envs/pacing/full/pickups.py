@@ -6,7 +6,7 @@ import numpy as np
 
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.counts import key_of
-from quietdial.envs.pacing.full.dialing import free_slot, no_longer_in_flight
+from quietdial.envs.pacing.full.dialing import free_slot, has_outcome, leave_flight
 from quietdial.envs.pacing.full.people import after_nobody, after_silence
 from quietdial.envs.pacing.full.staff import release
 from quietdial.envs.pacing.full.work import (
@@ -86,7 +86,6 @@ from quietdial.envs.pacing.state import (
     REPEATS,
     SILENT_CUT,
     SILENTS,
-    STRAY,
     WAIT_ACC,
     WAIT_DUE,
     WAITING,
@@ -98,10 +97,7 @@ from quietdial.envs.pacing.timers import LINE, NEVER, SILENCE, UNHEARD, VERDICT,
 @compiled(inline="always")
 def ending_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """A dial ends without a pick-up."""
-    if s.story[b, slot, PLACE] == STRAY:
-        free_slot(b, s, slot)
-        return
-    no_longer_in_flight(b, s, p, slot, t)
+    has_outcome(b, s, p, slot, t)
     outcome = s.call[b, slot, CALL_OUTCOME]
     s.head[b, MACHINES + outcome - 1] += 1
     holder, person = s.story[b, slot, HOLDER], s.story[b, slot, WHO]
@@ -128,10 +124,7 @@ def _deadline(b, s, p, fate, t):  # type: ignore[no-untyped-def]
 @compiled(inline="always")
 def pickup_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """A person or a machine picks up."""
-    if s.story[b, slot, PLACE] == STRAY:
-        free_slot(b, s, slot)
-        return
-    no_longer_in_flight(b, s, p, slot, t)
+    has_outcome(b, s, p, slot, t)
     person = s.call[b, slot, CALL_OUTCOME] == PERSON
     if person:
         s.head[b, ANSWERED] += 1
@@ -207,14 +200,14 @@ def _hang_up(b, s, p, slot, cause, t):  # type: ignore[no-untyped-def]
     base = p.x[HARM_SILENCE] if heard == HEARD_SILENCE else p.x[HARM_NOISE]
     add_harm(b, s, p, base, _silent(b, s, p, slot, cause, heard, t))
     if cause == CAUSE_AMD:
-        _forget_machine(b, s, p, slot, True, t)  # the dialer believes that it was one
+        _forget_machine(b, s, p, slot, t)
     else:
         _part(b, s, p, slot, t)
 
 
 @compiled()
 def _part(b, s, p, slot, t):  # type: ignore[no-untyped-def]
-    """The line of a person who heard silence is free at time t."""
+    """The line of a call that no agent took is free at time t; the person gets rest."""
     person = s.story[b, slot, WHO]
     free_slot(b, s, slot)
     if person >= 0:
@@ -223,32 +216,36 @@ def _part(b, s, p, slot, t):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _drop_machine(b, s, p, slot, t):  # type: ignore[no-untyped-def]
-    """A machine's call is dropped at its deadline; nobody heard it."""
+    """A machine has waited to its deadline; nobody heard anything."""
     s.more[b, MACHINE_DROPPED] += 1
     note(b, s, p, t, DROPPED, s.call[b, slot, CALL_NUMBER], NONE, NONE, NONE)
-    _forget_machine(b, s, p, slot, False, t)
 
 
 @compiled()
-def _forget_machine(b, s, p, slot, said_machine, t):  # type: ignore[no-untyped-def]
+def _forget_machine(b, s, p, slot, t):  # type: ignore[no-untyped-def]
+    """Detection said 'machine', rightly or not: the line is free, the number is retried."""
     person = s.story[b, slot, WHO]
     free_slot(b, s, slot)
     if person >= 0:
-        after_nobody(b, s, p, person, np.int64(MACHINE), False, said_machine, t)
+        after_nobody(b, s, p, person, np.int64(MACHINE), False, True, t)
 
 
 @compiled()
 def _reach_deadline(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """The deadline of a call that no longer waits, for rules that do not hold callees."""
-    if s.call[b, slot, CALL_OUTCOME] == MACHINE:
+    machine = s.call[b, slot, CALL_OUTCOME] == MACHINE
+    if machine:
         _drop_machine(b, s, p, slot, t)
-    elif p.n[AT_LIMIT] == MESSAGE:
-        s.more[b, MESSAGES] += 1
-        repeats = _silent(b, s, p, slot, CAUSE_CUT, HEARD_MESSAGE, t)
-        add_harm(b, s, p, p.x[HARM_MESSAGE], repeats)
+    if p.n[AT_LIMIT] == MESSAGE:
+        if not machine:
+            s.more[b, MESSAGES] += 1
+            repeats = _silent(b, s, p, slot, CAUSE_CUT, HEARD_MESSAGE, t)
+            add_harm(b, s, p, p.x[HARM_MESSAGE], repeats)
         s.story[b, slot, PLACE] = HEARING
         s.more[b, MESSAGE_LINES] += 1
         push(b, s, timer_of(t + p.n[MESSAGE_MS], LINE, slot))
+    elif machine:
+        _part(b, s, p, slot, t)
     else:
         _hang_up(b, s, p, slot, CAUSE_CUT, t)
 
@@ -269,8 +266,11 @@ def silence_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     machine = s.call[b, slot, CALL_OUTCOME] == MACHINE
     lingers = s.story[b, slot, PLACE] == LINGERING
     leaves = s.story[b, slot, GONE_AT] < s.story[b, slot, DEADLINE]
-    if p.n[AT_LIMIT] == HOLD and not (machine or lingers or leaves):
-        _silent(b, s, p, slot, CAUSE_CUT, HEARD_LATE, t)
+    if p.n[AT_LIMIT] == HOLD and not (lingers or leaves):
+        if machine:
+            _drop_machine(b, s, p, slot, t)
+        else:
+            _silent(b, s, p, slot, CAUSE_CUT, HEARD_LATE, t)
         s.story[b, slot, PLACE] = LINGERING
         s.call[b, slot, CALL_DUE] = min(t + p.n[HOLD_MS], s.story[b, slot, GONE_AT])
         next_wait(b, s)
@@ -278,7 +278,8 @@ def silence_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     stop_waiting(b, s, place, t)
     if lingers:
         note(b, s, p, t, GONE, s.call[b, slot, CALL_NUMBER], NONE, NONE, NONE)
-        add_harm(b, s, p, harm_of_waiting(p), max(repeats_of(b, s, slot) - 1, 0))
+        if not machine:
+            add_harm(b, s, p, harm_of_waiting(p), max(repeats_of(b, s, slot) - 1, 0))
         _part(b, s, p, slot, t)
     elif leaves:
         _hang_up(b, s, p, slot, CAUSE_LEFT, t)
@@ -290,8 +291,10 @@ def silence_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
 def unheard_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """A call ends while detection still listens."""
     s.more[b, ANALYSED] -= 1
+    leave_flight(b, s, slot)
     if s.call[b, slot, CALL_OUTCOME] == MACHINE:
         _drop_machine(b, s, p, slot, t)
+        _part(b, s, p, slot, t)
     elif s.story[b, slot, GONE_AT] < s.story[b, slot, DEADLINE]:
         _hang_up(b, s, p, slot, CAUSE_LEFT, t)
     else:
@@ -302,6 +305,7 @@ def unheard_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
 def verdict_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """Detection decides."""
     s.more[b, ANALYSED] -= 1
+    leave_flight(b, s, slot)
     machine = s.call[b, slot, CALL_OUTCOME] == MACHINE
     u = np.int64(chance.draw(key_of(b, s), chance.VERDICT, s.story[b, slot, FATE]) >> np.uint64(32))
     wrong = u < (p.n[P_FALSE_PERSON] if machine else p.n[P_FALSE_MACHINE])
@@ -314,6 +318,6 @@ def verdict_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
         return
     s.more[b, AMD_MACHINE] += 1
     if machine:
-        _forget_machine(b, s, p, slot, True, t)
+        _forget_machine(b, s, p, slot, t)
     else:
         _hang_up(b, s, p, slot, CAUSE_AMD, t)

@@ -7,8 +7,13 @@ import numpy as np
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.control import BLEND
 from quietdial.envs.pacing.counts import key_of
-from quietdial.envs.pacing.full.dialing import control, dialing_open, launch, line_free
-from quietdial.envs.pacing.full.people import asks_back, due_person
+from quietdial.envs.pacing.full.dialing import control, dialing_open, launch, line_free, next_start
+from quietdial.envs.pacing.full.people import (
+    after_conversation,
+    after_nobody,
+    asks_back,
+    due_person,
+)
 from quietdial.envs.pacing.full.work import (
     leave_ring,
     move,
@@ -31,7 +36,6 @@ from quietdial.envs.pacing.params import (
     LUNCH_MS,
     LUNCH_S,
     N_AGENTS,
-    N_PEOPLE,
     ON_RELEASE,
     OPENS,
     P_BREAK,
@@ -43,12 +47,14 @@ from quietdial.envs.pacing.state import (
     AGENT_NUMBER,
     AGENT_STATE,
     BREAK,
+    BY_WORLD,
     CALLERS,
     COUNT,
     DUE,
     HELD,
     IDLE,
     IDLE_HEAD,
+    MACHINE,
     MACHINE_TALK,
     OFF,
     OUT_AT,
@@ -64,6 +70,7 @@ from quietdial.envs.pacing.state import (
     WISH_OUT,
     WISHES,
     WITH_CALL,
+    WITH_PERSON,
     WRAP,
 )
 from quietdial.envs.pacing.timers import (
@@ -83,9 +90,13 @@ def _may_hold(b, s, p, t):  # type: ignore[no-untyped-def]
     if s.more[b, DUE] == 0 or s.due[b, 0] >> 20 > t:
         return False
     logged_in = p.n[N_AGENTS] - s.head[b, COUNT + OFF]
-    most = max(1, np.int64(p.x[RESERVED_SHARE] * logged_in))
+    most = np.int64(p.x[RESERVED_SHARE] * logged_in)
+    if p.x[RESERVED_SHARE] > 0.0:
+        most = max(most, 1)
     held = s.head[b, COUNT + HELD]
-    return held < most and dialing_open(b, s, p, t) and line_free(b, s, p)
+    if held >= most or next_start(b, s, p, t) < 0:
+        return False
+    return dialing_open(b, s, p, t) and line_free(b, s, p)
 
 
 @compiled()
@@ -94,7 +105,7 @@ def _hold(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     person = due_person(b, s, p, t)
     if person < 0:
         return False
-    launch(b, s, p, person, agent, t, t)
+    launch(b, s, p, person, agent, next_start(b, s, p, t), t)
     move(b, s, p, agent, HELD, t)
     return True
 
@@ -151,7 +162,7 @@ def agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     number = s.agent[b, agent, AGENT_NUMBER]
     key = key_of(b, s)
     if state == MACHINE_TALK:
-        note(b, s, p, t, OVER, s.trait[b, agent, WITH_CALL], NONE, NONE, NONE)
+        _machine_over(b, s, p, agent, t)
     if state == TALK:
         _conversation_over(b, s, p, agent, number, t)
         if p.n[HAS_WRAP]:
@@ -161,7 +172,8 @@ def agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
             wrap = max((wrap * s.trait[b, agent, SPEED]) >> 20, 1)
             push(b, s, timer_of(t + wrap, AGENT, agent))
             return
-    if state in (TALK, WRAP) and p.n[HAS_BREAK]:
+    leaves = s.trait[b, agent, WISHES] & WISH_OUT
+    if state in (TALK, WRAP) and p.n[HAS_BREAK] and not leaves:
         u = chance.draw(key, chance.BREAK_TAKEN, number) >> np.uint64(32)
         if np.int64(u) < p.n[P_BREAK]:
             s.trait[b, agent, WITH_CALL] = -1
@@ -172,15 +184,33 @@ def agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     release(b, s, p, agent, t)
 
 
-@compiled(inline="always")
+@compiled()
 def _conversation_over(b, s, p, agent, number, t):  # type: ignore[no-untyped-def]
-    success = NONE
+    """A talk ends: did it reach its aim, and what becomes of the person?"""
+    dial, person = s.trait[b, agent, WITH_CALL], s.trait[b, agent, WITH_PERSON]
+    if dial < 0:  # begun before a training episode
+        return
+    success, back = NONE, NONE
     if s.trait[b, agent, SKILL] > 0:
         u = np.int64(chance.draw(key_of(b, s), chance.SUCCESS, number) >> np.uint64(32))
         success = YES if u < s.trait[b, agent, SKILL] else NONE
         s.more[b, SUCCESSES] += success
-    back = YES if p.n[N_PEOPLE] > 0 and asks_back(b, s, p, number) else NONE
-    note(b, s, p, t, OVER, s.trait[b, agent, WITH_CALL], success, back, NONE)
+    if person >= 0:
+        s.trait[b, agent, WITH_PERSON] = -1
+        back = YES if asks_back(b, s, p, number) else NONE
+        after_conversation(b, s, p, person, number, t)
+    note(b, s, p, t, OVER, dial, success, back, NONE)
+
+
+@compiled()
+def _machine_over(b, s, p, agent, t):  # type: ignore[no-untyped-def]
+    """An agent is done with a machine."""
+    person = s.trait[b, agent, WITH_PERSON]
+    note(b, s, p, t, OVER, s.trait[b, agent, WITH_CALL], NONE, NONE, NONE)
+    if person >= 0:
+        s.trait[b, agent, WITH_PERSON] = -1
+        by_world = s.trait[b, agent, BY_WORLD] > 0
+        after_nobody(b, s, p, person, np.int64(MACHINE), by_world, False, t)
 
 
 @compiled()

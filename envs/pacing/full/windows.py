@@ -6,10 +6,12 @@ difference to now.
 
 from __future__ import annotations
 
+from quietdial.envs.pacing.counts import silent_calls
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import (
     AUDITED_SHARE,
     BUCKET_MS,
+    CLOSES,
     COUNTS_AMD,
     COUNTS_CUT,
     COUNTS_LEFT,
@@ -17,10 +19,10 @@ from quietdial.envs.pacing.params import (
     DETECTION,
     N_RULE_WINDOWS,
     OFCOM,
+    OPENS,
 )
 from quietdial.envs.pacing.state import (
     AMD_MACHINE,
-    ANSWERED,
     BREACHED,
     BUCKET,
     BUCKETS,
@@ -58,7 +60,7 @@ def tally(b, s, p, at):  # type: ignore[no-untyped-def]
     if at == COUNTED:
         return counted_silent(b, s, p)
     if at == PICKED_UP:
-        return s.head[b, ANSWERED]
+        return s.head[b, CONNECTED] + silent_calls(b, s)
     if at == SEEN_DROPPED:
         cut = (s.head[b, SILENT_CUT] + s.more[b, MACHINE_DROPPED]) * p.n[COUNTS_CUT]
         return cut + s.head[b, SILENT_LEFT] * p.n[COUNTS_LEFT]
@@ -73,16 +75,16 @@ def tally(b, s, p, at):  # type: ignore[no-untyped-def]
 def seen_silent(p, silent, dropped, talked, machines, verdicts):  # type: ignore[no-untyped-def]
     """Silent calls by the dialer's own estimate, from differences of the totals.
 
-    With perfect detection the dialer sees the truth. Otherwise it counts what it dropped and q
-    times the verdicts 'machine'; Ofcom's formula takes the machines among the dropped out,
-    D = X L / (L + Ag) (regulation/counting.py).
+    With perfect detection the dialer sees the truth. Otherwise it counts what it dropped, or, by
+    Ofcom's formula, D + F: D = X L / (L + Ag) takes the machines among the dropped X out, F is q
+    times the verdicts 'machine' (regulation/counting.py).
     """
     if p.n[DETECTION] == DETECT_PERFECT:
         return silent * 1.0
-    false_machines = p.x[AUDITED_SHARE] * verdicts * p.n[COUNTS_AMD]
-    if p.n[OFCOM] and talked + machines > 0:
-        return dropped * (talked / (talked + machines)) + false_machines
-    return dropped + false_machines
+    if not p.n[OFCOM]:
+        return dropped * 1.0
+    people = talked / (talked + machines) if talked + machines > 0 else 1.0
+    return dropped * people + p.x[AUDITED_SHARE] * verdicts * p.n[COUNTS_AMD]
 
 
 @compiled(inline="always")
@@ -128,11 +130,12 @@ def end_windows(b, s, p, session):  # type: ignore[no-untyped-def]
 
 @compiled()
 def roll(b, s, p):  # type: ignore[no-untyped-def]
-    """Move the rolling window on to now, in steps of 1/60 of its length, and judge each step.
+    """Move the rolling window on to now by 1/60 of its length and judge steps within a session.
 
     The rolling window's begin is the end of the bucket 60 steps ago.
     """
     now_in = s.head[b, NOW] // p.n[BUCKET_MS]
+    session = p.sessions[s.more[b, SESSION]]
     while s.more[b, BUCKET] < now_in:
         s.more[b, BUCKET] += 1
         ends = s.bucket[b, s.more[b, BUCKET] % (BUCKETS + 1)]
@@ -145,6 +148,8 @@ def roll(b, s, p):  # type: ignore[no-untyped-def]
             row = s.window[b, w]
             for i in range(N_TALLY):
                 row[i] = begins[i]
+            if not session[OPENS] < s.more[b, BUCKET] * p.n[BUCKET_MS] <= session[CLOSES]:
+                continue
             seen, seen_answered = window_counts(b, s, p, w)
             row[CLOSED] += 1
             silent, answered = ends[COUNTED] - begins[COUNTED], ends[PICKED_UP] - begins[PICKED_UP]

@@ -7,7 +7,6 @@ import numpy as np
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.counts import enter, key_of
 from quietdial.envs.pacing.full.dialing import free_slot
-from quietdial.envs.pacing.full.people import after_conversation, after_nobody
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.log import AGENT_STATE_CHANGE, CALLER_SERVED, CONNECT, NONE, YES, note
 from quietdial.envs.pacing.params import (
@@ -26,6 +25,7 @@ from quietdial.envs.pacing.params import (
 from quietdial.envs.pacing.state import (
     AGENT_NUMBER,
     AGENT_STATE,
+    BY_WORLD,
     CALL_DUE,
     CALL_NUMBER,
     CALL_OUTCOME,
@@ -60,6 +60,7 @@ from quietdial.envs.pacing.state import (
     WAITING,
     WHO,
     WITH_CALL,
+    WITH_PERSON,
 )
 from quietdial.envs.pacing.timers import AGENT, NEVER, SILENCE, push, timer_of
 
@@ -150,6 +151,7 @@ def converse(b, s, p, agent, slot, late, t):  # type: ignore[no-untyped-def]
     s.agent[b, agent, AGENT_NUMBER] = number
     dial = s.call[b, slot, CALL_NUMBER]
     s.trait[b, agent, WITH_CALL] = dial
+    s.trait[b, agent, WITH_PERSON] = s.story[b, slot, WHO]
     if late:
         s.more[b, LATE] += 1
         add_harm(b, s, p, p.x[HARM_LATE], max(repeats_of(b, s, slot) - 1, 0))
@@ -163,8 +165,6 @@ def converse(b, s, p, agent, slot, late, t):  # type: ignore[no-untyped-def]
     talk = (talk * s.head[b, TALK_FACTOR]) >> 20
     talk = max((talk * s.trait[b, agent, SPEED]) >> 20, 1)
     push(b, s, timer_of(t + talk, AGENT, agent))
-    if s.story[b, slot, WHO] >= 0:
-        after_conversation(b, s, p, s.story[b, slot, WHO], number, t)
 
 
 @compiled()
@@ -173,14 +173,12 @@ def handle_machine(b, s, p, agent, slot, t):  # type: ignore[no-untyped-def]
     dial = s.call[b, slot, CALL_NUMBER]
     s.more[b, MACHINE_AGENT] += 1
     s.trait[b, agent, WITH_CALL] = dial
+    s.trait[b, agent, WITH_PERSON] = s.story[b, slot, WHO]
+    s.trait[b, agent, BY_WORLD] = 1 if s.story[b, slot, HOLDER] >= 0 else 0
     note(b, s, p, t, CONNECT, dial, agent, NONE, YES)
     move(b, s, p, agent, MACHINE_TALK, t)
     u = chance.draw(key_of(b, s), chance.MACHINE_TIME, s.story[b, slot, FATE])
     push(b, s, timer_of(t + chance.duration_ms(p.tables, LAW_MACHINE, u), AGENT, agent))
-    person = s.story[b, slot, WHO]
-    if person >= 0:
-        by_world = s.story[b, slot, HOLDER] >= 0
-        after_nobody(b, s, p, person, np.int64(MACHINE), by_world, False, t)
 
 
 @compiled(inline="always")
