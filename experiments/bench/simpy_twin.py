@@ -76,7 +76,7 @@ class SimpyFloor:
 
     Args:
         scenario: the world. With action `blend`, `rule` is asked whenever a service ends, and at
-            a decision if nobody is in a call and nothing in flight; otherwise at every decision,
+            a decision if nobody is at work and nothing in flight; otherwise at every decision,
             and whenever the scenario's inner controller acts.
         rule: says how many calls to place, or with action `dials_or_cancel` to cancel.
         seed: seed of numpy's generator.
@@ -220,12 +220,9 @@ class SimpyFloor:
             at_s = open_s + n * interval_s
 
     def _is_at_rest(self) -> bool:
-        """Nobody is in a call and nothing in flight, so that no service will end by itself."""
-        return not (
-            self._calls.n_with_agent
-            or self.n_in_flight
-            or (self._inbound is not None and self._inbound.n_served)
-        )
+        """Nobody is in a call or its wrap-up and nothing in flight: no service will end."""
+        at_work = ("talk", "wrap", "machine", "inbound")
+        return not self.n_in_flight and all(a.doing not in at_work for a in self._team.agents)
 
     def _control(self, session: Session, period_s: float) -> Process:
         """The inner controller's own period."""

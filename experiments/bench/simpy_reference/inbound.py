@@ -49,7 +49,6 @@ class InboundCalls:
         self._talk, self._patience = draws.sampler(inbound.talk), draws.maybe(inbound.patience)
         self.queue: OrderedDict[Caller, None] = OrderedDict()
         self._waited_s = 0.0
-        self.n_served = 0  # conversations now
 
     def waited_s(self) -> float:
         """Seconds that callers have waited so far, all together."""
@@ -123,9 +122,7 @@ class InboundCalls:
     def _serve(self, agent: Agent) -> Process:
         self._counts["inbound_served"] += 1
         self._team.begin(agent, "inbound")
-        self.n_served += 1
         yield self._env.timeout(self._talk())
-        self.n_served -= 1
         self._served(agent)
 
     def _leave_queue(self, caller: Caller) -> None:
