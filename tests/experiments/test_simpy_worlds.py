@@ -533,6 +533,7 @@ def test_segments__have_their_own_hours_and_zones() -> None:
             "first_day": "2026-06-02",
             "start": "10:30",
             "duration_s": 3600,
+            "close_s": 20,
             "time_zone": "America/New_York",
         },
     )
