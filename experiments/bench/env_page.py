@@ -65,10 +65,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _origin(results: Mapping[str, Any], found: Figures) -> str:
     machine, commit = results["machine"], results["commit"]
     before, after = (_value(found, f"machine/load-{when}") for when in ("before", "after"))
-    named = ", ".join(f"{key} {value}" for key, value in sorted(machine.items()))
-    made = commit if isinstance(commit, str) else json.dumps(commit)
+    named = f"{machine['cpu']}, {machine['cpu_count']} cores, Python {machine['python']}"
+    made = commit["commit"][:12] if commit else "unknown"
     return (
-        f"Made with `{results['command']}` at commit {made} on this machine: {named}. Its load was "
+        f"Made with `{results['command']}` at commit {made} on {named}. The load was "
         f"{before:.1f} before and {after:.1f} after. Brackets hold the least and the greatest "
         "repeat; rates are per second of CPU time of one thread, unless wall time is named."
     )

@@ -255,7 +255,7 @@ WITHOUT: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "skills": (("floor", "speed_sd", 0.0), ("floor", "p_success", 0.0)),
     "talk-drift": (("floor", "talk_drift", None),),
     "set-up": (("calls", "setup", None),),
-    "ring-limit": (("calls", "ring_timeout_s", None),),
+    "ring-limit": (("calls", "ring_timeout_s", None), ("episode", "close_s", 300.0)),
     "greeting": (("calls", "greeting", None),),
     "patience": (("calls", "patience", None),),
     "line-limits": (("calls", "trunks", None), ("calls", "calls_per_s", None)),
