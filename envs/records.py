@@ -386,6 +386,9 @@ class Assembler:
             self._silent(t, number, call, a, b, c)
         elif code == DROPPED:
             call.dropped_ms = t
+            if self._holds and call.queued_ms is not None:
+                self._held.append((t + self._hold_ms, number))
+                return
             self._leave_queue(call, t)
             self._finish(number, call)
         elif code == OVER and call.outcome == "machine":

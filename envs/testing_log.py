@@ -68,6 +68,8 @@ class _Call:
     outcome: int = -1
     picked: int = 0
     silent_at: int = -1
+    dropped_at: int = -1
+    judged: bool = False
 
 
 @dataclass
@@ -211,16 +213,12 @@ class LogCheck:
         elif code == log.SILENT:
             self._silent(k, t, number, x, y, z)
         elif code == log.DROPPED:
-            call = k.calls[number]
-            _must(call.outcome == OUTCOME_CODES["machine"], "dial {} is no machine", number)
-            self._deadline_now(call, t, number)
-            k.counts["machine_dropped"] += 1
-            self._leave(k, t, number, call)
-            self._nobody(k, call, t, machine=True)
+            self._dropped(k, t, number)
         elif code == log.GONE:
             call = k.calls[number]
             _must(call.place == "late", "dial {} goes from place {}", number, call.place)
-            k.harm += self._harm(self.hears, self._silents(k, call) - 1)
+            if call.outcome != OUTCOME_CODES["machine"]:
+                k.harm += self._harm(self.hears, self._silents(k, call) - 1)
             self._leave(k, t, number, call)
             self._after_silence(k, call, t)
         elif code == log.AGENT_STATE_CHANGE:
@@ -235,6 +233,7 @@ class LogCheck:
             self._caller(k, t, number, x, code == log.CALLER_SERVED, caller == number)
         elif code == log.OVER:
             k.counts["successes"] += x
+            self._over(k, t, number, bool(y))
         elif code == log.SESSION_CHANGE:
             self._session(k, t, number, bool(x))
 
@@ -251,12 +250,13 @@ class LogCheck:
         if calls.trunks:
             _must(used + talks < calls.trunks, "{} trunks are in use", used + talks)
         start = t + delay
-        if holder < 0 and self.gap:
+        if self.gap:
             _must(start - k.last_start >= self.gap, "dial {} starts too early", number)
             _must(delay <= 1000, "dial {} starts {} ms late", number, delay)
             k.last_start = start
         if holder >= 0:
             k.counts["reserved"] += 1
+            _must(scenario.floor.reserved_share > 0, "dial {} is reserved", number)
             inside = self.n - k.agents.count(int(OFF))
             most = max(1, int(scenario.floor.reserved_share * inside))
             held = k.agents.count(int(HELD))
@@ -328,11 +328,43 @@ class LogCheck:
         call = k.calls[number]
         _must(call.place == "picked", "verdict on dial {} at {}", number, call.place)
         _must(t < call.picked + self.deadline[1], "verdict on dial {} after its limit", number)
+        call.judged = True
         if not person:
             k.counts["amd_machine"] += 1
             if call.outcome != _PERSON:
                 self._leave(k, t, number, call)
                 self._nobody(k, call, t, machine=True, said=True)
+
+    def _dropped(self, k: _Books, t: int, number: int) -> None:
+        """A machine at its deadline: treated like a person, but silent it is not."""
+        call, rule = k.calls[number], self.scenario.rule
+        _must(call.outcome == OUTCOME_CODES["machine"], "dial {} is no machine", number)
+        self._deadline_now(call, t, number)
+        call.dropped_at = t
+        k.counts["machine_dropped"] += 1
+        if rule.at_limit == "hold" and call.place == "waiting":
+            call.place = "late"
+            return
+        under_detection = self.scenario.calls.detection.kind == "amd" and not call.judged
+        self._leave(k, t, number, call)
+        end = t
+        if rule.at_limit == "message" and not under_detection:
+            end = t + round(1000 * rule.message_s)
+            k.messages.append(end)
+        self._after_silence(k, call, end)
+
+    def _over(self, k: _Books, t: int, number: int, asks: bool) -> None:
+        """A talk, or the handling of a machine, ends: what becomes of the person?"""
+        call = k.calls[number]
+        if call.outcome != _PERSON:
+            self._nobody(k, call, t, machine=True)
+        elif call.person >= 0:
+            who, pause = k.people[call.person], round(1000 * self.scenario.rule.refusal_pause_s)
+            who.on_line = False
+            who.owed = asks
+            who.done = not asks and not pause
+            soonest = self.world.params.tables[columns.LAW_CALLBACK, 0] if asks else pause
+            who.earliest = t + int(soonest)
 
     def _deadline_now(self, call: _Call, t: int, number: int) -> None:
         low, high = self.deadline
@@ -343,6 +375,7 @@ class LogCheck:
         call = k.calls[number]
         _must(mach == (call.outcome != _PERSON), "dial {}: machine or not?", number)
         _must(late == (call.silent_at >= 0), "dial {}: late or not?", number)
+        held_at = max(call.silent_at, call.dropped_at)
         _must(call.place in ("picked", "waiting", "late"), "dial {} at {}", number, call.place)
         if call.holder >= 0:
             _must(agent == call.holder, "dial {} belongs to agent {}", number, call.holder)
@@ -352,26 +385,15 @@ class LogCheck:
         else:
             first = k.waiting[0][0]
             _must(number == first, "dial {} waits for longer than {}", first, number)
-        if late:
-            most = call.silent_at + round(1000 * self.scenario.rule.hold_s)
+        if held_at >= 0:
+            most = held_at + round(1000 * self.scenario.rule.hold_s)
             _must(t <= most, "dial {} held for too long", number)
+        if late:
             k.harm += self._harm(self.scenario.rule.harm.late, self._silents(k, call) - 1)
-        else:
+        elif held_at < 0:
             _must(t <= call.picked + self.deadline[1], "dial {} is late", number)
         k.counts["machine_agent" if mach else "late" if late else "connected"] += 1
         self._leave(k, t, number, call)
-        if mach:
-            self._nobody(k, call, t, machine=True)
-        elif call.person >= 0:
-            rule, people = self.scenario.rule, self.scenario.people
-            who = k.people[call.person]
-            who.on_line = False
-            asks = bool(people and people.p_callback > 0)
-            pause = round(1000 * rule.refusal_pause_s)
-            who.owed = None if asks and pause else asks
-            who.done = not asks and not pause
-            soonest = self.world.params.tables[columns.LAW_CALLBACK, 0] if asks else pause
-            who.earliest = t + int(soonest)
 
     def _silent(self, k: _Books, t: int, number: int, cause: int, repeats: int, heard: int) -> None:
         call, rule = k.calls[number], self.scenario.rule
@@ -515,7 +537,8 @@ class LogCheck:
         rule = self.scenario.rule
         flags = (rule.counts_cut, rule.counts_left, rule.counts_amd)
         silent = sum(k.counts[name] for name, flag in zip(_CAUSES, flags, strict=True) if flag)
-        return [silent, k.counts["answered"]]
+        settled = k.counts["connected"] + sum(k.counts[name] for name in _CAUSES)
+        return [silent, settled]
 
     # --- against the totals -----------------------------------------------------------------------
 
@@ -550,7 +573,9 @@ class LogCheck:
             if window.kind == "hours":
                 continue
             if done and windows["closed"][w] == k.closed[w][0] + 1:
+                begin = k.windows[w]
                 self._close_window(k, w)
+                k.windows[w] = begin  # the last window stays to be seen
             for i, name in enumerate(("silent", "answered")):
                 _close(now[i] - k.windows[w][i], windows[name][w], f"window {w} {name}")
             for i, name in enumerate(("closed", "breached")):

@@ -242,7 +242,7 @@ class World:
         `silent`, `answered`: true counts of the window that is running; `seen_silent`,
         `seen_answered`: the dialer's own estimate of them; `closed`: windows that are over,
         `breached`: those of them above the cap in truth, `seen_breached`: by the estimate. After
-        the end of an episode the last windows are among those that are over.
+        the end of an episode the last windows are among those that are over, and still counted.
         """
         if not self.is_full:
             raise ConfigError("windows are counted in full worlds; make the World with full=True")

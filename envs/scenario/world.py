@@ -66,7 +66,9 @@ class BlendDialer(Part):
     Whenever a service ends, after the freed agent has looked at the queues: if at least `min_free`
     agents in all and `min_free_outbound` outbound agents are idle, dial
     round(ratio x idle outbound agents) + `extra` calls, less those in flight if `less_in_flight`;
-    the ratio is the action. (L'Ecuyer and Buist, ContactCenters library.)
+    the ratio is the action. It also acts at a decision when no agent is with a call or in wrap-up
+    and nothing is in flight, since no service could end. (L'Ecuyer and Buist, ContactCenters
+    library.)
     """
 
     min_free: int = Field(default=1, ge=0, le=2000)

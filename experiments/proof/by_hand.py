@@ -439,11 +439,11 @@ def _people() -> dict[str, Case]:
                 EVERY_SECOND,
                 {300: {"dialed": 2, "people_done": 2}},
             ),
-            # conversation from 10; due again 50 s later
+            # conversation from 10 to 40; due again 50 s later
             "pause after a refusal": Case(
                 world(people={"n_people": 1}, rule={"refusal_pause_s": 50}),
                 EVERY_SECOND,
-                dialed(60, 2),
+                dialed(90, 2),
             ),
             # verdict at 12, again 100 s later
             "pause after a verdict": Case(
@@ -511,22 +511,24 @@ def _people() -> dict[str, Case]:
                 {0: 5},
                 {80: {"reserved": 2}, 90: {"reserved": 4}, 300: {"reserved": 5, "held_s": 50}},
             ),
-            # talked to from 10 to 40; due 40 s after 10; held 50 to 60, talked to from 60
+            # talked to from 10 to 40; due at 80; held 80 to 90, talked to from 90 to 120
             "callback": Case(
                 world(people={"n_people": 1, "p_callback": 1.0, "callback_after": constant(40)}),
                 {0: 1},
                 {
-                    70: {
-                        "callbacks": 2,
+                    39: {"callbacks": 0},
+                    95: {
+                        "callbacks": 1,
                         "reserved": 1,
                         "connected": 2,
                         "held_s": 10,
                         "people_done": 0,
-                    }
+                    },
+                    120: {"callbacks": 2, "reserved": 1},
                 },
             ),
-            # talked to from 10 to 40; from 10:00, at 60, nobody answers: held 70 to 90, 130 to 150,
-            # 190 to 210 and 250 to 270
+            # talked to from 10 to 40; from 10:00, at 60, nobody answers: held 100 to 120, 160 to
+            # 180, 220 to 240 and 280 to 300
             "reserved call that nobody answers": Case(
                 world(
                     people={
@@ -540,14 +542,14 @@ def _people() -> dict[str, Case]:
                 ),
                 {0: 1},
                 {
-                    89.75: {"held_s": 19.75, "reserved": 1, "no_answer": 0},
-                    129.75: {"held_s": 20, "reserved": 1, "no_answer": 1},
-                    130.25: {"reserved": 2},
-                    300: {"held_s": 80, "talk_s": 30, "idle_s": 190},
+                    119.75: {"held_s": 19.75, "reserved": 1, "no_answer": 0},
+                    159.75: {"held_s": 20, "reserved": 1, "no_answer": 1},
+                    160.25: {"reserved": 2},
+                    279: {"held_s": 60, "talk_s": 30, "idle_s": 189},
                 },
             ),
-            # 10:00 comes at 60: the call of 50 is answered at 60; the next callback, due at 100,
-            # meets a machine at 110, handled until 116
+            # talked to from 10 to 40; the callback is due at 50, before 10:00, and answered at 60;
+            # that talk ends at 90; the next, due at 100, meets a machine at 110, handled until 116
             "reserved call to a machine": Case(
                 world(
                     calls={
@@ -557,7 +559,7 @@ def _people() -> dict[str, Case]:
                     people={
                         "n_people": 1,
                         "p_callback": 1.0,
-                        "callback_after": constant(40),
+                        "callback_after": constant(10),
                         "retry": {"machine_s": 40},
                         "segments": [{"share": 1, "by_hour": [1.0] * 10 + [0.0] + [1.0] * 13}],
                     },
@@ -566,7 +568,7 @@ def _people() -> dict[str, Case]:
                 {0: 1},
                 {
                     59: {"callbacks": 1, "reserved": 1, "held_s": 9},
-                    107: {"callbacks": 2, "reserved": 2, "connected": 2},
+                    107: {"callbacks": 2, "reserved": 2, "connected": 2, "held_s": 17},
                     109.75: {"machine_agent": 0},
                     110: {"machine_agent": 1},
                     116: {"machine_s": 6},

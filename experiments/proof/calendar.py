@@ -156,7 +156,7 @@ def moment_rows() -> Iterator[Row]:
         yield Row(f"it_2014, close_s 70: {what}", when, "yes" if dials else "no", found)
 
 
-def _dialed_at(rule: str, zone: str, moment: datetime.datetime, close_s: float = 0.0) -> str:
+def _dialed_at(rule: str, zone: str, moment: datetime.datetime, close_s: float = 1.0) -> str:
     """Whether the kernel dials at a moment when it is asked to: "yes" or "no"."""
     home = zone
     people = None
@@ -173,6 +173,8 @@ def _dialed_at(rule: str, zone: str, moment: datetime.datetime, close_s: float =
             start=opens.strftime("%H:%M"),
             duration_s=600.0,
             close_s=close_s,
+            ending="busy",
+            ends_s=1.0,
             people=people,
         )
         played = play(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quietdial.agents.rules import FixedRatio
 from quietdial.envs.pacing.state import BUCKETS
 from quietdial.envs.records import Assembler, CallRecord
-from quietdial.envs.regulation.calendar import window_number
+from quietdial.envs.regulation.calendar import sessions_of, window_number
 from quietdial.envs.regulation.counting import (
     AnsweredCall,
     Outcome,
@@ -220,14 +220,28 @@ def _at(time_ms: int) -> datetime.datetime:
 
 
 def _answered_calls(episode: Episode) -> list[AnsweredCall]:
-    """Answered calls with their outcomes, at the moment of the pick-up."""
+    """Answered calls with their outcomes, at the moment at which they are settled."""
     found = []
     for call in episode.calls:
-        if call.outcome != "person" or call.picked_up_ms is None:
+        settled_ms = _settled_ms(call)
+        if settled_ms is None:
             continue
         outcome: Outcome = call.silent if call.silent is not None else "connected"  # type: ignore[assignment]
-        found.append(AnsweredCall(_at(call.picked_up_ms), outcome))
+        found.append(AnsweredCall(_at(settled_ms), outcome))
     return found
+
+
+def _settled_ms(call: CallRecord) -> int | None:
+    """When an answered call becomes a conversation in time or silent; None: never, or a machine."""
+    if call.outcome != "person":
+        return None
+    return call.silent_ms if call.silent is not None else call.connected_ms
+
+
+def _settled_times(episode: Episode) -> NDArray[np.int64]:
+    """Times at which answered calls are settled, in order [ms]."""
+    found = [_settled_ms(call) for call in episode.calls]
+    return np.sort(np.array([time for time in found if time is not None], np.int64))
 
 
 def _seen(scenario: Scenario, calls: list[CallRecord]) -> Seen:
@@ -285,7 +299,7 @@ def _rolling(scenario: Scenario, window: Window, episode: Episode) -> dict[str, 
     lost = [call for call in persons if call.silent in ("cut", "left")]
     said_machine = [call for call in episode.calls if call.verdict == "machine"]
     events = {
-        "answered": _times(persons, "picked_up_ms"),
+        "answered": _settled_times(episode),
         "silent": _times(persons, "silent_ms"),
         "dropped": np.sort(
             np.concatenate([_times(lost, "silent_ms"), _times(machines, "dropped_ms")])
@@ -296,6 +310,8 @@ def _rolling(scenario: Scenario, window: Window, episode: Episode) -> dict[str, 
     }
     last = episode.end_ms // step
     ends = step * np.arange(1, last + 1)
+    sessions = sessions_of(scenario)
+    ends = ends[[any(s.open_ms < end <= s.close_ms for s in sessions) for end in ends]]
     n = {
         name: np.searchsorted(times, ends, "right")
         - np.searchsorted(times, ends - BUCKETS * step, "right")
@@ -310,7 +326,7 @@ def _rolling(scenario: Scenario, window: Window, episode: Episode) -> dict[str, 
         ]
     )
     return {
-        "closed": float(last),
+        "closed": float(len(ends)),
         "breached": float((n["silent"] > window.cap * n["answered"] + 1e-9).sum()),
         "seen_breached": float((rates > window.cap + 1e-12).sum()),
     }
@@ -326,7 +342,7 @@ def _any_position(
     """
     step_ms = window.length * 3_600_000 // BUCKETS
     zero = _at(0)
-    times = _times([c for c in episode.calls if c.outcome == "person"], "picked_up_ms")
+    times = _settled_times(episode)
     bins = np.bincount(times // step_ms)
     most = 2 * int((bins[:-1] + bins[1:]).max())  # a step anywhere lies within two bins
     lines, gaps = [], []

@@ -74,7 +74,7 @@ def world_of(
     duration_s: float = 5400.0,
     n_days: int = 1,
     interval_s: float = 10.0,
-    close_s: float = 0.0,
+    close_s: float = 20.0,
     p_answer: float = 1.0,
     ends_s: float = 20.0,
     ending: str = "no_answer",

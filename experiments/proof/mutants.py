@@ -134,8 +134,8 @@ MUTANTS = (
     Mutant(
         "cancelled before the least ring time",
         _DIALING,
-        "s.story[b, slot, STARTED] + p.n[MIN_RING_MS] > t",
-        "s.story[b, slot, STARTED] > t",
+        "s.story[b, slot, RINGS_FROM] + p.n[MIN_RING_MS] > t",
+        "s.story[b, slot, RINGS_FROM] > t",
     ),
     Mutant(
         "fates by the dial instead of the attempt at the person",
@@ -228,7 +228,7 @@ MUTANTS = (
         "pause = max(pause, 0)",
     ),
     # agents
-    Mutant("one agent too many held", _STAFF, "return held < most and", "return held <= most and"),
+    Mutant("one agent too many held", _STAFF, "if held >= most or", "if held > most or"),
     Mutant("the end of the shift ignored", _STAFF, "if wishes & WISH_OUT:", "if wishes & 64:"),
     Mutant(
         "lunch again and again",
@@ -270,8 +270,8 @@ MUTANTS = (
     Mutant(
         "a window goes on over its boundary",
         "full/windows.py",
-        "if session < 0 or p.windows[last, w] != p.windows[session, w]:",
-        "if session < 0:",
+        "if session >= 0 and p.windows[last, w] == p.windows[session, w]:",
+        "if session >= 0:",
     ),
     Mutant(
         "cut calls in every numerator",

@@ -73,7 +73,7 @@ PLAIN: Mapping[str, Data] = {
         "unanswered": ENDINGS,
     },
     "rule": {"id": "test", "cap": 0.03, "wait_limit_s": 3},
-    "episode": {"duration_s": 3600, "close_s": 60},
+    "episode": {"duration_s": 3600, "close_s": 90},
 }
 
 

@@ -130,9 +130,13 @@ class RandomFloor:
         if not place:
             return
         entry = place[0]
-        if self.at_limit == "hold" and not entry[1] and self.draw.random() < 0.7:
+        if self.at_limit == "hold" and (entry[1] or self.draw.random() < 0.7):
             entry[2] = True
-            self.silent(number, 0)
+            if entry[1]:
+                self.count["machine_dropped"] += 1
+                self.log(rec.DROPPED, number)
+            else:
+                self.silent(number, 0)
             due = self.now + 6000
             heapq.heappush(self.heap, (due, next(self.order), self.held_end, (number,)))
         else:
@@ -206,7 +210,7 @@ class RandomFloor:
             self.later(4000, self.login, agent)
         elif self.queue:
             number, machine, held = self.queue.pop(0)
-            self.connect(number, agent, machine, held)
+            self.connect(number, agent, machine, held and not machine)
         elif self.line:
             self.serve(self.line.pop(0), agent)
         else:

@@ -92,7 +92,7 @@ def _may_hold(b, s, p, t):  # type: ignore[no-untyped-def]
     logged_in = p.n[N_AGENTS] - s.head[b, COUNT + OFF]
     most = np.int64(p.x[RESERVED_SHARE] * logged_in)
     if p.x[RESERVED_SHARE] > 0.0:
-        most = max(most, 1)
+        most = max(most, np.int64(1))
     held = s.head[b, COUNT + HELD]
     if held >= most or next_start(b, s, p, t) < 0:
         return False

@@ -105,7 +105,7 @@ def window_counts(b, s, p, w):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _close(b, s, p, w):  # type: ignore[no-untyped-def]
-    """Window w is over: record it and begin the next one here."""
+    """Window w is over: record it."""
     row = s.window[b, w]
     silent = tally(b, s, p, COUNTED) - row[COUNTED]
     answered = tally(b, s, p, PICKED_UP) - row[PICKED_UP]
@@ -113,8 +113,6 @@ def _close(b, s, p, w):  # type: ignore[no-untyped-def]
     row[CLOSED] += 1
     row[BREACHED] += 1 if silent > p.caps[w] * answered else 0
     row[SEEN_BREACHED] += 1 if seen > p.caps[w] * seen_answered else 0
-    for i in range(N_TALLY):
-        row[i] = tally(b, s, p, i)
 
 
 @compiled()
@@ -124,8 +122,12 @@ def end_windows(b, s, p, session):  # type: ignore[no-untyped-def]
     for w in range(p.n[N_RULE_WINDOWS]):
         if p.rolling[w]:
             continue
-        if session < 0 or p.windows[last, w] != p.windows[session, w]:
-            _close(b, s, p, w)
+        if session >= 0 and p.windows[last, w] == p.windows[session, w]:
+            continue
+        _close(b, s, p, w)
+        if session >= 0:  # the last one stays to be seen
+            for i in range(N_TALLY):
+                s.window[b, w, i] = tally(b, s, p, i)
 
 
 @compiled()
