@@ -526,6 +526,7 @@ def midnight_rows() -> Iterator[Row]:
             duration_s=86_400.0,
             n_days=2,
             interval_s=2.0,
+            close_s=0.0,
             answer_s=4.5,
             talk_s=3600.0,
         )
