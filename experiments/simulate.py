@@ -19,7 +19,14 @@ from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.records import Assembler, CallRecord, Records
-from quietdial.envs.regulation.counting import AnsweredCall, Counts, WindowCounter, windows_of
+from quietdial.envs.regulation.counting import (
+    AnsweredCall,
+    Counts,
+    Seen,
+    WindowCounter,
+    estimated_rate,
+    windows_of,
+)
 from quietdial.envs.regulation.rule import Rule, Window
 from quietdial.envs.scenario import Scenario
 from quietdial.envs.wall_clock import WallClock
@@ -155,6 +162,9 @@ class Simulation:
         conversations = _ratio(t["connected"], hours)
         yield "conversations_per_agent_h", conversations, "1/h", "connected in time"
         yield "silent_rate", _ratio(counted, t["answered"]), "1", "as the rule counts, of answered"
+        if self.scenario.calls.detection.kind != "perfect":
+            note = "by the dialer's own estimate, mean of episodes"
+            yield "silent_rate/estimated", _mean(self._estimated_rates()), "1", note
         for cause in ("cut", "left", "amd"):
             share = _ratio(t[f"silent_{cause}"], t["answered"])
             yield f"silent_rate/{cause}", share, "1", "of answered"
@@ -167,6 +177,19 @@ class Simulation:
             yield "inbound_lost", _ratio(t["inbound_lost"], arrived), "1", "of arrived"
         for name in ("dialed", "answered", "connected", "silent"):
             yield f"{name}_per_episode", _mean(t[name]), "calls", "mean of episodes"
+
+    def _estimated_rates(self) -> NDArray[np.float64]:
+        """Silent rate of each episode as the dialer itself estimates it, (E,)."""
+        rule, t = self.scenario.rule, self.totals
+        dropped = (t["silent_cut"] + t["machine_dropped"]) * rule.counts_cut
+        dropped = dropped + t["silent_left"] * rule.counts_left
+        columns = (dropped, t["connected"], t["machine_agent"], t["amd_machine"])
+        share = self.scenario.calls.detection.audited_share
+        rates = [
+            estimated_rate(rule, Seen(x, live, machines, verdicts, share))
+            for x, live, machines, verdicts in zip(*columns, strict=True)
+        ]
+        return np.array(rates)
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values."""
@@ -223,6 +246,7 @@ _SHOWN: Final = {
     "utilisation": ("utilisation", 100.0, 1, " %"),
     "conversations_per_agent_h": ("conversations per agent-hour", 1.0, 2, ""),
     "silent_rate": ("silent rate, as the rule counts", 100.0, 2, " %"),
+    "silent_rate/estimated": ("  by the dialer's estimate", 100.0, 2, " %"),
     "silent_rate/cut": ("  cut at the limit", 100.0, 2, " %"),
     "silent_rate/left": ("  hung up before", 100.0, 2, " %"),
     "silent_rate/amd": ("  taken for a machine", 100.0, 2, " %"),

@@ -141,6 +141,11 @@ the terminal) or None.
             info["privileged"] = self.world.privileged()[0]
         return info
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions are possible now, (n,) bool; see `World.action_masks`."""
+        masks: NDArray[np.bool_] = self.world.action_masks()[0]
+        return masks
+
     def render(self) -> Any:
         """The floor: a str for "ansi", (H, W, 3) uint8 for "rgb_array"; None otherwise."""
         if self.render_mode == "ansi":

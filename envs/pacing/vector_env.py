@@ -258,6 +258,10 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             totals["_" + name] = mask
         return totals
 
+    def action_masks(self) -> Bools:
+        """Which actions are possible now, (num_envs, n) bool; see `World.action_masks`."""
+        return self.world.action_masks()
+
     def render(self) -> tuple[Any, ...] | None:
         """Every floor: str for "ansi", (H, W, 3) uint8 for "rgb_array"; None otherwise."""
         if self.render_mode not in ("ansi", "rgb_array"):

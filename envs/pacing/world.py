@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
@@ -15,7 +16,16 @@ from quietdial.envs.pacing import control, features, plain
 from quietdial.envs.pacing.book import make_book
 from quietdial.envs.pacing.crew import Crew
 from quietdial.envs.pacing.full import kernel as full_kernel
-from quietdial.envs.pacing.params import IS_FULL, ON_RELEASE, make_params
+from quietdial.envs.pacing.params import (
+    CLOSE_MS,
+    DIALS_FROM,
+    IS_FULL,
+    N_LINES,
+    ON_RELEASE,
+    STOPS,
+    TRUNKS,
+    make_params,
+)
 from quietdial.envs.pacing.privileged import privileged
 from quietdial.envs.pacing.spec import (
     FULL_TOTALS,
@@ -29,9 +39,14 @@ from quietdial.envs.pacing.state import (
     BASE,
     BREACHED,
     CLOSED,
+    COUNT,
+    FREE,
     LOGGED,
+    MACHINE_TALK,
     NOW,
     SEEN_BREACHED,
+    SESSION,
+    TALK,
     IntArray,
     State,
     make_state,
@@ -255,6 +270,42 @@ class World:
             out[name] = window[:, :, column].astype(np.float64)
         out["seen_breached"] = window[:, :, SEEN_BREACHED].astype(np.float64)
         return out
+
+    def action_masks(self) -> Bools:
+        """Which actions are possible now, (B, n) bool; only for discrete actions.
+
+        Hard rules are masks: when no dial may be placed, or fewer lines are free, only the actions
+        that place no more than that are left. The world enforces the rules all the same. Actions
+        that do not name a number of calls are always possible.
+
+        Raises:
+            ConfigError: the action is not discrete.
+        """
+        space = self.action_space
+        if not isinstance(space, Discrete):
+            raise ConfigError(f"action {self.action.name!r} has no masks: its space is {space}")
+        masks = np.ones((self.n_campaigns, int(space.n)), np.bool_)
+        if self.action.kind not in (control.DIALS, control.DIALS_OR_CANCEL):
+            return masks
+        zero = 0 if self.action.kind == control.DIALS else self.scenario.max_dials
+        masks[:, zero + 1 :] = np.arange(1, int(space.n) - zero) <= self._open_lines()[:, None]
+        return masks
+
+    def _open_lines(self) -> NDArray[np.int64]:
+        """Most dials that could be placed now by hours and lines, (B,)."""
+        head, n = self.state.head, self.params.n
+        lines = head[:, FREE].copy()
+        if not self.is_full:
+            lines[head[:, NOW] >= n[CLOSE_MS]] = 0
+            return lines
+        if n[TRUNKS]:
+            talks = head[:, COUNT + TALK] + head[:, COUNT + MACHINE_TALK]
+            used = n[N_LINES] - lines + talks
+            lines = np.maximum(np.minimum(lines, n[TRUNKS] - used), 0)
+        session = self.params.sessions[self.state.more[:, SESSION]]
+        now = head[:, NOW]
+        is_open = (session[:, DIALS_FROM] <= now) & (now < session[:, STOPS])
+        return np.where(is_open, lines, 0)
 
     def privileged(self) -> NDArray[np.float64]:
         """Hidden truth of every row, (B, len(spec.PRIVILEGED)) float64; see privileged.py."""
