@@ -53,7 +53,7 @@ def test_profile__holds_the_rule(name):
     assert rule.quarantine_s == quarantine * DAY_S
     assert rule.reserved_after_silent == (quarantine > 0)
     assert rule.machine_pause_s == machine * DAY_S
-    assert not rule.may_cancel
+    assert rule.may_cancel == (name == "none")
     assert rule.estimate == ("ofcom" if name.startswith("uk") else "counted")
 
 

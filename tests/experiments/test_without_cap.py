@@ -25,6 +25,7 @@ def short(rule, seconds=1800.0):
     data = load_scenario("study-stat-5").model_dump(mode="json", exclude_none=True)
     greeting = {"kind": "constant", "value_s": 0.5}
     data["calls"]["greeting"] = {"start": greeting, "length": greeting}
+    data["calls"]["ring_timeout_s"] = 28
     data["episode"]["duration_s"] = seconds
     return Scenario.model_validate(data | {"rule": rule})
 
@@ -115,7 +116,7 @@ def test_simulate_and_play__work_without_a_cap(rule):
 def test_play_days__plays_every_session_of_a_calendar():
     data = short("fr").model_dump(mode="json", exclude_none=True)
     data["episode"] |= {"first_day": "2026-06-01", "n_days": 2, "start": "12:00"}
-    data["episode"] |= {"duration_s": 10_800, "close_s": 60.0, "time_zone": "Europe/Paris"}
+    data["episode"] |= {"duration_s": 10_800, "close_s": 70.0, "time_zone": "Europe/Paris"}
     data["episode"]["decision_interval_s"] = 5.0
     scenario = Scenario.model_validate(data)
     days = evaluate.play_days(Progressive(), scenario, evaluate.test_seeds(2)).days
