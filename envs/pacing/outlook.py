@@ -63,7 +63,7 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     horizon = np.rint(answer.quantile_s(quantiles) * 4) / 4
     talk = belief.talk or floor.talk
     wrap = belief.wrap or floor.wrap
-    within = horizon + scenario.rule.wait_limit_s + _origin_s(scenario)
+    within = horizon + _wait_s(scenario)
     stay = 1.0 - (floor.breaks.p_after_wrap if floor.breaks else 0.0)
 
     release = np.zeros((N_AGENT_STATES - 1, AGE_BINS, GRID))
@@ -87,13 +87,21 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     return Outlook(horizon, np.full(GRID, 1.0 / GRID), release, ring)
 
 
-def _origin_s(scenario: Scenario) -> float:
-    """Mean time from the answer to the origin of the rule's clock [s]."""
-    greeting, clock = scenario.calls.greeting, scenario.rule.clock
-    if greeting is None or clock == "answer":
-        return 0.0
-    start = greeting.start.sampled_mean_s()
-    return start if clock == "greeting_start" else start + greeting.length.sampled_mean_s()
+def _wait_s(scenario: Scenario) -> float:
+    """Mean time from when a callee asks for an agent to the deadline [s].
+
+    That is the rule's limit, with the greeting before the clock's origin and without the time that
+    detection has taken by then.
+    """
+    rule, calls = scenario.rule, scenario.calls
+    wait_s = rule.wait_limit_s
+    if calls.greeting is not None and rule.clock != "answer":
+        wait_s += calls.greeting.start.sampled_mean_s()
+        if rule.clock == "greeting_end":
+            wait_s += calls.greeting.length.sampled_mean_s()
+    if calls.detection.kind == "amd" and calls.detection.decision is not None:
+        wait_s -= calls.detection.decision.sampled_mean_s()
+    return max(wait_s, 0.0)
 
 
 class _Sum:

@@ -15,6 +15,7 @@ from quietdial.envs.pacing.control import dials_now
 from quietdial.envs.pacing.counts import enter, key_of, settle, silent_calls, time_in
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.levels import draw_answer_rate, draw_talk_factor, move_answer_rate
+from quietdial.envs.pacing.line import stop_waiting
 from quietdial.envs.pacing.opening import blank, draw_counts, draw_span
 from quietdial.envs.pacing.params import (
     CLOSE_MS,
@@ -114,27 +115,11 @@ def _converse(b, s, p, agent, t):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def _next_wait(b, s):  # type: ignore[no-untyped-def]
-    """Recompute which waiting callee goes first."""
-    due = NEVER
-    for i in range(s.head[b, WAITING]):
-        slot = s.waiting[b, i]
-        due = min(due, timer_of(s.call[b, slot, CALL_DUE], SILENCE, slot))
-    s.head[b, WAIT_DUE] = due
-
-
-@compiled(inline="always")
-def _stop_waiting(b, s, place, t):  # type: ignore[no-untyped-def]
+def _leave_line(b, s, place, t):  # type: ignore[no-untyped-def]
     """Take the callee at `place` of the waiting line out of it and free the slot."""
-    slot = s.waiting[b, place]
-    n = s.head[b, WAITING] - 1
-    s.head[b, WAITING] = n
-    for i in range(place, n):
-        s.waiting[b, i] = s.waiting[b, i + 1]
-    s.head[b, WAIT_ACC] += t
+    slot = stop_waiting(b, s, place, t)
     s.free[b, s.head[b, FREE]] = slot
     s.head[b, FREE] += 1
-    _next_wait(b, s)
 
 
 @compiled(inline="always")
@@ -183,7 +168,7 @@ def _control(b, s, p, t):  # type: ignore[no-untyped-def]
 def _release(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     """An agent is ready for the next call at time t."""
     if s.head[b, WAITING] > 0:
-        _stop_waiting(b, s, 0, t)
+        _leave_line(b, s, 0, t)
         _converse(b, s, p, agent, t)
         return
     enter(b, s, agent, IDLE, t)
@@ -264,7 +249,7 @@ def _silence_event(b, s, slot, t):  # type: ignore[no-untyped-def]
         s.head[b, SILENT_CUT] += 1
     for place in range(s.head[b, WAITING]):
         if s.waiting[b, place] == slot:
-            _stop_waiting(b, s, place, t)
+            _leave_line(b, s, place, t)
             return
 
 

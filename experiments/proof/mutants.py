@@ -43,8 +43,8 @@ MUTANTS = (
     Mutant(
         "plain: last come, first served",
         _PLAIN,
-        "_stop_waiting(b, s, 0, t)",
-        "_stop_waiting(b, s, s.head[b, WAITING] - 1, t)",
+        "_leave_line(b, s, 0, t)",
+        "_leave_line(b, s, s.head[b, WAITING] - 1, t)",
     ),
     Mutant(
         "plain: a tie of patience and limit is a leaving",

@@ -12,13 +12,12 @@ from quietdial.envs.pacing.full.staff import release
 from quietdial.envs.pacing.full.work import (
     add_harm,
     harm_of_waiting,
-    next_wait,
     repeats_of,
-    stop_waiting,
     take_call,
     take_idle,
 )
 from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.line import next_wait, stop_waiting
 from quietdial.envs.pacing.log import (
     CAUSE_AMD,
     CAUSE_CUT,

@@ -19,11 +19,11 @@ from quietdial.envs.pacing.full.work import (
     move,
     rest,
     serve_first_caller,
-    stop_waiting,
     take_call,
     take_idle,
 )
 from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.line import stop_waiting
 from quietdial.envs.pacing.log import NONE, OVER, YES, note
 from quietdial.envs.pacing.params import (
     CLOSES,

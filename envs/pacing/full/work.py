@@ -26,7 +26,6 @@ from quietdial.envs.pacing.state import (
     AGENT_NUMBER,
     AGENT_STATE,
     BY_WORLD,
-    CALL_DUE,
     CALL_NUMBER,
     CALL_OUTCOME,
     CALLER_DUE,
@@ -55,14 +54,11 @@ from quietdial.envs.pacing.state import (
     SPEED,
     TALK,
     TALK_FACTOR,
-    WAIT_ACC,
-    WAIT_DUE,
-    WAITING,
     WHO,
     WITH_CALL,
     WITH_PERSON,
 )
-from quietdial.envs.pacing.timers import AGENT, NEVER, SILENCE, push, timer_of
+from quietdial.envs.pacing.timers import AGENT, NEVER, push, timer_of
 
 
 @compiled(inline="always")
@@ -179,29 +175,6 @@ def handle_machine(b, s, p, agent, slot, t):  # type: ignore[no-untyped-def]
     move(b, s, p, agent, MACHINE_TALK, t)
     u = chance.draw(key_of(b, s), chance.MACHINE_TIME, s.story[b, slot, FATE])
     push(b, s, timer_of(t + chance.duration_ms(p.tables, LAW_MACHINE, u), AGENT, agent))
-
-
-@compiled(inline="always")
-def next_wait(b, s):  # type: ignore[no-untyped-def]
-    """Recompute which waiting callee goes first."""
-    due = NEVER
-    for i in range(s.head[b, WAITING]):
-        slot = s.waiting[b, i]
-        due = min(due, timer_of(s.call[b, slot, CALL_DUE], SILENCE, slot))
-    s.head[b, WAIT_DUE] = due
-
-
-@compiled(inline="always")
-def stop_waiting(b, s, place, t):  # type: ignore[no-untyped-def]
-    """Take the callee at `place` of the waiting line out of it; returns the slot."""
-    slot = s.waiting[b, place]
-    n = s.head[b, WAITING] - 1
-    s.head[b, WAITING] = n
-    for i in range(place, n):
-        s.waiting[b, i] = s.waiting[b, i + 1]
-    s.head[b, WAIT_ACC] += t
-    next_wait(b, s)
-    return slot
 
 
 @compiled(inline="always")
