@@ -350,6 +350,8 @@ def test_interrupt__leaves_a_usable_checkpoint_and_every_logged_row(small_world,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # whoever started the tests in the background has them ignore the interrupt
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = runs / "stopped" / "train.jsonl"
     with process:
