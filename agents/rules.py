@@ -7,7 +7,7 @@ environment's controllers, so that a rule here is only the name of its action an
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,40 @@ class Progressive:
 
 
 @dataclass(frozen=True)
-class FixedRatio:
+class _RatioRule:
+    """What rules have in common whose one knob is a ratio to the idle agents."""
+
+    ratio: float = 2.0
+
+    name: str = field(default="", init=False, repr=False)
+    observation: str = field(default="none", init=False, repr=False)
+    action: str = field(default="", init=False, repr=False)
+    base_theta: float = field(default=0.02, init=False, repr=False)
+    knob_name: str | None = field(default="ratio", init=False, repr=False)
+    knob_range: tuple[float, float] | None = field(default=_RATIO_RANGE, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio outside the knob's range."""
+        checked_knob(self.name, "ratio", self.ratio, _RATIO_RANGE)
+
+    @property
+    def knob(self) -> float:
+        """The ratio."""
+        return self.ratio
+
+    def act(
+        self, obs: NDArray[Any], state: object | None = None
+    ) -> tuple[NDArray[np.float32], object | None]:
+        """Return the ratio for every campaign, float32 (B, 1)."""
+        return np.full((len(obs), 1), self.ratio, dtype=np.float32), state
+
+    def with_knob(self, value: float) -> Self:
+        """Return the rule with another ratio."""
+        return replace(self, ratio=checked_knob(self.name, "ratio", value, _RATIO_RANGE))
+
+
+@dataclass(frozen=True)
+class FixedRatio(_RatioRule):
     """As many calls in flight as a fixed number of lines per idle agent.
 
     Formula: new dials = max(0, floor(ratio x idle + u) - in flight), every decision, with u uniform
@@ -61,37 +94,12 @@ class FixedRatio:
         ratio: calls in flight per idle agent.
     """
 
-    ratio: float = 2.0
-
     name: str = field(default="fixed-ratio", init=False, repr=False)
-    observation: str = field(default="none", init=False, repr=False)
     action: str = field(default="ratio", init=False, repr=False)
-    base_theta: float = field(default=0.02, init=False, repr=False)
-    knob_name: str | None = field(default="ratio", init=False, repr=False)
-    knob_range: tuple[float, float] | None = field(default=_RATIO_RANGE, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse a ratio outside the knob's range."""
-        checked_knob("fixed-ratio", "ratio", self.ratio, _RATIO_RANGE)
-
-    @property
-    def knob(self) -> float:
-        """The ratio, calls in flight per idle agent."""
-        return self.ratio
-
-    def act(
-        self, obs: NDArray[Any], state: object | None = None
-    ) -> tuple[NDArray[np.float32], object | None]:
-        """Return the ratio for every campaign, float32 (B, 1)."""
-        return np.full((len(obs), 1), self.ratio, dtype=np.float32), state
-
-    def with_knob(self, value: float) -> FixedRatio:
-        """Return the rule with another ratio."""
-        return replace(self, ratio=checked_knob("fixed-ratio", "ratio", value, _RATIO_RANGE))
 
 
 @dataclass(frozen=True)
-class Blend:
+class Blend(_RatioRule):
     """Dial when a service ends, a fixed number of calls for each idle outbound agent.
 
     Formula: whenever an agent has ended a call and looked at the queues, if enough agents
@@ -106,33 +114,8 @@ class Blend:
         ratio: dials per idle outbound agent.
     """
 
-    ratio: float = 2.0
-
     name: str = field(default="blend", init=False, repr=False)
-    observation: str = field(default="none", init=False, repr=False)
     action: str = field(default="blend", init=False, repr=False)
-    base_theta: float = field(default=0.02, init=False, repr=False)
-    knob_name: str | None = field(default="ratio", init=False, repr=False)
-    knob_range: tuple[float, float] | None = field(default=_RATIO_RANGE, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse a ratio outside the knob's range."""
-        checked_knob("blend", "ratio", self.ratio, _RATIO_RANGE)
-
-    @property
-    def knob(self) -> float:
-        """The ratio, dials per idle outbound agent."""
-        return self.ratio
-
-    def act(
-        self, obs: NDArray[Any], state: object | None = None
-    ) -> tuple[NDArray[np.float32], object | None]:
-        """Return the ratio for every campaign, float32 (B, 1)."""
-        return np.full((len(obs), 1), self.ratio, dtype=np.float32), state
-
-    def with_knob(self, value: float) -> Blend:
-        """Return the rule with another ratio."""
-        return replace(self, ratio=checked_knob("blend", "ratio", value, _RATIO_RANGE))
 
 
 @dataclass(frozen=True)
