@@ -36,6 +36,7 @@ from quietdial.envs.pacing.state import (
     N_MORE,
     N_STORY,
     N_TALLY,
+    N_TAPE,
     N_TRAIT,
     N_WINDOW,
     IntArray,
@@ -87,8 +88,13 @@ _STATE = _placed(
     ("bucket", _I64, (None, None, N_TALLY)),
     ("feed", _F64, (None, None, N_FEED)),
     ("log", _I64, (None, None, 6)),
+    ("memo", _F64, (None, None)),
+    ("tape", _I64, (None, None, N_TAPE)),
+    ("lesson", _F64, (None, None, None)),
+    ("release", _F64, (None, None, None, GRID)),
+    ("ring", _F64, (None, None, 2 + GRID)),
 )
-_PARAMS_AT = 80
+_PARAMS_AT = 100
 _PARAMS = _placed(
     _PARAMS_AT,
     ("n", _I64, (N_PARAMS,)),
@@ -98,6 +104,9 @@ _PARAMS = _placed(
     ("grid_weight", _F64, (GRID,)),
     ("release", _F64, (None, None, GRID)),
     ("ring", _F64, (None, 2 + GRID)),
+    ("ahead_s", _F64, (GRID, 2)),
+    ("prior", _F64, (None, None)),
+    ("settings", _F64, (None,)),
     ("sessions", _I64, (None, 10)),
     ("shifts", _I64, (None, 5)),
     ("segments", _I64, (None, None, 3)),
@@ -108,11 +117,14 @@ _PARAMS = _placed(
     ("rolling", _I64, (None,)),
     ("periods", _I64, (None, None, 2)),
 )
-_N_WORDS = 140
+_CONTROLLER_AT = 170
+_N_WORDS = 171
 
 
-def make_book(state: State, params: Params) -> IntArray:
+def make_book(state: State, params: Params, controller: int = 0) -> IntArray:
     """The book of a world, int64 words: it holds as long as both sets of arrays live.
+
+    `controller` is the address of the controller's compiled code (controllers/plug.py).
 
     Raises `ConfigError` for an array of another type, layout or shape than `make_state` and
     `make_params` give.
@@ -128,6 +140,7 @@ def make_book(state: State, params: Params) -> IntArray:
                 )
             book[field.at] = array.ctypes.data
             book[field.at + 1 : field.at + 1 + array.ndim] = array.shape
+    book[_CONTROLLER_AT] = controller
     return book
 
 
@@ -233,6 +246,44 @@ def _params_of(_typing: Any, book: Any) -> Any:
     return view(book), _opened(view)
 
 
+def _at_address(view: Any) -> Any:
+    def emit(context: Any, builder: Any, _signature: Any, arguments: Sequence[Any]) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(view))
+
+    return emit
+
+
+@intrinsic
+def _state_at(_typing: Any, address: Any) -> Any:
+    """The state that the book at an address describes."""
+    view = _StateView()
+    return view(types.int64), _at_address(view)
+
+
+@intrinsic
+def _params_at(_typing: Any, address: Any) -> Any:
+    """The parameters that the book at an address describes."""
+    view = _ParamsView()
+    return view(types.int64), _at_address(view)
+
+
+@intrinsic
+def _ask_controller(_typing: Any, state: Any, row: Any) -> Any:
+    """Call the controller's compiled code, int64(book's address, row); there must be one."""
+
+    def emit(_context: Any, builder: Any, _signature: Any, arguments: Sequence[Any]) -> Any:
+        book, row = arguments
+        place = builder.gep(builder.bitcast(book, _WORD.as_pointer()), [_WORD(_CONTROLLER_AT)])
+        code = ir.FunctionType(_WORD, [_WORD, _WORD]).as_pointer()
+        function = builder.inttoptr(builder.load(place), code)
+        return builder.call(function, [builder.ptrtoint(book, _WORD), row])
+
+    return types.int64(state, types.int64), emit
+
+
 state_of: Any = _state_of
 params_of: Any = _params_of
-"""As compiled code calls them: with the book alone."""
+state_at: Any = _state_at
+params_at: Any = _params_at
+ask_controller: Any = _ask_controller
+"""As compiled code calls them: without the typing context."""

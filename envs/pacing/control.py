@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from quietdial.envs.pacing import chance
+from quietdial.envs.pacing.book import ask_controller
+from quietdial.envs.pacing.foresight import answers_ahead, releases_known
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
 from quietdial.envs.pacing.params import (
@@ -21,11 +23,15 @@ from quietdial.envs.pacing.params import (
     FEED_STEPS,
     HAS_INBOUND,
     KNOWN_RATE,
+    LEARNS,
     MAX_DIALS,
     N_AGENTS,
     N_COHORTS,
     PRIOR_RATE,
     SPARE_GROUP,
+    TRUE_ANSWERS,
+    TRUE_RATE,
+    TRUE_RELEASES,
 )
 from quietdial.envs.pacing.state import (
     AGENT_SINCE,
@@ -45,6 +51,7 @@ from quietdial.envs.pacing.state import (
     N_AGENT_STATES,
     NOW,
     OFF,
+    P_ANSWER,
     RATE_ANSWERED,
     RATE_FINISHED,
     SET_DIALS,
@@ -57,7 +64,7 @@ from quietdial.envs.pacing.state import (
     WRAP,
 )
 
-DIALS, RESIDUAL, PROGRESSIVE, RATIO, THETA, DIALS_OR_CANCEL, BLEND = 0, 1, 2, 3, 4, 5, 6
+DIALS, RESIDUAL, PROGRESSIVE, RATIO, THETA, DIALS_OR_CANCEL, BLEND, CONTROLLER = range(8)
 RESIDUAL_LOW, RESIDUAL_HIGH = -2, 3
 ROUNDING_SHIFT = 15
 """The fixed ratio is rounded anew every 2^15 ms, about as long as a call rings."""
@@ -72,6 +79,8 @@ def answer_rate(b, s, p):  # type: ignore[no-untyped-def]
     Exponentially weighted answered / finished dials over the belief's memory, with the prior as
     initial counts; the known rate if the belief has one.
     """
+    if p.n[TRUE_RATE]:
+        return s.head[b, P_ANSWER] / 4294967296.0
     if p.n[KNOWN_RATE]:
         return p.x[PRIOR_RATE]
     finished = s.est[b, RATE_FINISHED] + 1e-6
@@ -109,6 +118,9 @@ def write_feed(b, s, p):  # type: ignore[no-untyped-def]
 @compiled(inline="always")
 def _releases_ahead(b, s, p):  # type: ignore[no-untyped-def]
     """Expected releases R_g and their variance, from the ages of the agents' states."""
+    if p.n[TRUE_RELEASES]:
+        releases_known(b, s, p)
+        return
     r0 = r1 = r2 = r3 = r4 = 0.0
     v0 = v1 = v2 = v3 = v4 = 0.0
     now = s.head[b, NOW]
@@ -117,7 +129,10 @@ def _releases_ahead(b, s, p):  # type: ignore[no-untyped-def]
         if state == IDLE or (p.n[HAS_INBOUND] and p.shifts[i, SPARE_GROUP]):
             continue
         age = min((now - s.agent[b, i, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
-        q = p.release[state - 1, age]
+        if p.n[LEARNS] and state <= WRAP:
+            q = s.release[b, state - TALK, age]
+        else:
+            q = p.release[state - 1, age]
         r0 += q[0]
         r1 += q[1]
         r2 += q[2]
@@ -162,7 +177,9 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     v3, v4 = sight[SIGHT + 13], sight[SIGHT + 14]
     a0 = a1 = a2 = a3 = a4 = 0.0
     left = s.head[b, IN_FLIGHT]
-    if left > 0:
+    if p.n[TRUE_ANSWERS]:
+        a0, a1, a2, a3, a4 = answers_ahead(b, s, p)
+    elif left > 0:
         rate = answer_rate(b, s, p)
         second = now // 1000
         slots = p.n[N_COHORTS]
@@ -172,7 +189,7 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
             at = at - 1 if at > 0 else slots - 1
             if calls == 0:
                 continue
-            ring = p.ring[age]
+            ring = s.ring[b, age] if p.n[LEARNS] else p.ring[age]
             alive = rate * ring[0] + (1.0 - rate) * ring[1]
             scale = rate / alive if alive > 1e-9 else 0.0
             n = np.float64(calls)
@@ -220,7 +237,7 @@ def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
     most = min(p.n[MAX_DIALS], s.head[b, FREE])
     dials = min(max(certain, 0), most)
     rate = answer_rate(b, s, p)
-    fresh = p.ring[0]
+    fresh = s.ring[b, 0] if p.n[LEARNS] else p.ring[0]
     sight = s.est[b]
     while dials < most:
         risk = 0.0
@@ -281,6 +298,9 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
         wanted = np.int64(np.floor(exact + chance.unit(u))) - s.head[b, IN_FLIGHT]
     elif kind == BLEND:
         wanted = 0 if one_shot and _service_ends(b, s) else _blend_dials(b, s, p)
+    elif kind == CONTROLLER:
+        wanted = 0 if one_shot else ask_controller(s, b)
+        most = s.head[b, FREE]  # a controller has its own limits
     else:
         wanted = _index_dials(b, s, p)
     return min(max(wanted, 0), most)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from quietdial.envs.pacing.jit import compiled
-from quietdial.envs.pacing.params import KEEP, N_AGENTS, SILENT_PENALTY, STEP_MS
+from quietdial.envs.pacing.learning import relearn
+from quietdial.envs.pacing.params import KEEP, LEARNS, N_AGENTS, SILENT_PENALTY, STEP_MS
 from quietdial.envs.pacing.state import (
     ACC,
     AGENT_SINCE,
@@ -69,7 +70,7 @@ def settle(b, s, p, out, idle_ms, available_ms, silent, seen, finished):  # type
         b: row.
         s: State.
         p: Params.
-        out: (B, 6) float64; columns 0 to 4 of row b are written.
+        out: (B, 6) float64; columns 0 to 3 of row b are added to, 4 is written.
         idle_ms: time of agents without a call since the episode began.
         available_ms: time of agents logged in and not on break.
         silent: silent calls in the rule's numerator.
@@ -87,17 +88,19 @@ def settle(b, s, p, out, idle_ms, available_ms, silent, seen, finished):  # type
         keep = p.x[KEEP + w]
         s.est[b, RATE_ANSWERED + w] = keep * s.est[b, RATE_ANSWERED + w] + new_seen
         s.est[b, RATE_FINISHED + w] = keep * s.est[b, RATE_FINISHED + w] + new_finished
-    out[b, 0] = -idle / available if available > 0 else 0.0
+    out[b, 0] -= idle / available if available > 0 else 0.0
     agent_s = p.n[N_AGENTS] * (p.n[STEP_MS] / 1000.0)
-    out[b, 1] = -p.x[SILENT_PENALTY] * new_silent / agent_s
-    out[b, 2] = new_silent
-    out[b, 3] = answered - head[b, LAST_ANSWERED]
+    out[b, 1] -= p.x[SILENT_PENALTY] * new_silent / agent_s
+    out[b, 2] += new_silent
+    out[b, 3] += answered - head[b, LAST_ANSWERED]
     head[b, LAST_IDLE_MS] = idle_ms
     head[b, LAST_AVAILABLE_MS] = available_ms
     head[b, LAST_SILENT] = silent
     head[b, LAST_ANSWERED] = answered
     head[b, LAST_SEEN] = seen
     head[b, LAST_FINISHED] = finished
+    if p.n[LEARNS]:
+        relearn(b, s, p)
     if head[b, NOW] >= head[b, END]:
         head[b, DONE] = 1
     out[b, 4] = head[b, DONE]

@@ -10,30 +10,39 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numba
-from numba.core import config
+from numba.core import config, types
 
 _Function = Callable[..., Any]
 """numba infers the types of what it compiles, so none are declared."""
 
 
-def _fingerprint() -> str:
-    """Hash of every source file of this folder, and of the law tables' shape (laws.py)."""
-    here = Path(__file__).parent
+_HERE = Path(__file__).parent
+_CONTROLLERS = _HERE / "controllers"
+
+
+def _sources(*, controllers: bool) -> list[Path]:
+    """The files that are compiled together: the kernel's and laws.py, or the controllers' too."""
+    kernel = [path for path in _HERE.rglob("*.py") if _CONTROLLERS not in path.parents]
+    return [*kernel, _HERE.parent / "laws.py", *(_CONTROLLERS.rglob("*.py") if controllers else ())]
+
+
+def _cache_folder(*, controllers: bool) -> str:
+    """A writable folder for this version of the code: the user's choice, in place, or at home.
+
+    The kernel calls a controller by its address, so it need not be compiled anew when one changes.
+    """
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted([*here.rglob("*.py"), here.parent / "laws.py"]):
+    for path in sorted(_sources(controllers=controllers)):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _cache_folder() -> str:
-    """A writable folder for this version of the kernel: the user's choice, in place, or at home."""
-    name = f"quietdial-{_fingerprint()}"
+    name = f"quietdial-{digest.hexdigest()[:16]}"
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     roots = [chosen] if chosen else []
     roots += [str(Path(__file__).parent / "__pycache__"), "~/.cache/quietdial"]
@@ -48,7 +57,19 @@ def _cache_folder() -> str:
     return tempfile.mkdtemp(prefix="quietdial-")
 
 
-_FOLDER = _cache_folder()
+_FOLDERS = {part: _cache_folder(controllers=part) for part in (False, True)}
+
+
+@contextmanager
+def _caching(function: _Function) -> Iterator[None]:
+    """Within it, numba makes caches in the folder of the file that `function` is from."""
+    settings: Any = config  # numba sets its attributes at run time
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = _FOLDERS[_CONTROLLERS in Path(function.__code__.co_filename).parents]
+    try:
+        yield
+    finally:
+        settings.CACHE_DIR = before
 
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
@@ -64,14 +85,16 @@ def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[_Func
     """
 
     def decorate(function: _Function) -> _Function:
-        settings: Any = config  # numba sets its attributes at run time
-        before = settings.CACHE_DIR
-        settings.CACHE_DIR = _FOLDER
-        try:
+        with _caching(function):
             compile_with = numba.njit(forceinline=inline == "always", **_OPTIONS)
             made: _Function = compile_with(function)
-        finally:
-            settings.CACHE_DIR = before
         return made
 
     return decorate
+
+
+@cache
+def entry_point(function: _Function) -> Any:
+    """Compile a controller, int64(book's address, row); its `address` is what the kernel calls."""
+    with _caching(function):
+        return numba.cfunc(types.int64(types.int64, types.int64), **_OPTIONS)(function)

@@ -6,12 +6,14 @@ import numpy as np
 
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.learning import forget
 from quietdial.envs.pacing.params import (
     CAP,
     HAS_WRAP,
     HORIZON_MS,
     LAW_TALK,
     LAW_WRAP,
+    LEARNS,
     N_AGENTS,
     N_LINES,
     P_FIXED,
@@ -27,6 +29,7 @@ from quietdial.envs.pacing.state import (
     IDLE,
     KEY,
     N_HEAD,
+    N_TAPE,
     N_WINDOWS,
     OPEN_ANSWERED,
     OPEN_SILENT,
@@ -60,6 +63,13 @@ def blank(b, s, p, key):  # type: ignore[no-untyped-def]
         s.est[b, RATE_ANSWERED + w] = p.x[PRIOR_RATE] * p.x[PRIOR_WEIGHT]
         s.est[b, RATE_FINISHED + w] = p.x[PRIOR_WEIGHT]
     s.head[b, P_ANSWER] = p.n[P_FIXED]
+    for i in range(s.memo.shape[1]):
+        s.memo[b, i] = 0.0
+    for i in range(s.tape.shape[1]):
+        for column in range(N_TAPE):
+            s.tape[b, i, column] = 0
+    if p.n[LEARNS]:
+        forget(b, s, p)
 
 
 @compiled()

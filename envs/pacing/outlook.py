@@ -44,6 +44,8 @@ class Outlook(NamedTuple):
     weight: FloatArray  # (GRID,) share of answered calls that each stands for
     release: FloatArray  # (states less idle, AGE_BINS, GRID) P(free within horizon + wait limit)
     ring: FloatArray  # (n_cohorts, 2 + GRID): 1 - F(age), 1 - G(age), F(age + horizon) - F(age)
+    ahead_s: FloatArray  # (GRID, 2) horizon, and horizon with the wait limit [s]
+    prior: FloatArray  # (4, AGE_BINS) mass of talk, wrap by age bin; answer, ending by whole second
 
 
 def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
@@ -84,7 +86,19 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     ring[:, 0] = 1.0 - answered
     ring[:, 1] = 1.0 - np.sum([share * law.cdf(age) for share, law in endings], axis=0)
     ring[:, 2:] = np.maximum(answer.cdf(age[:, None] + horizon) - answered[:, None], 0.0)
-    return Outlook(horizon, np.full(GRID, 1.0 / GRID), release, ring)
+    seconds = np.arange(AGE_BINS + 1, dtype=np.float64)
+    edges = seconds * 2.0**AGE_SHIFT / 1000.0
+    ended = np.sum([share * law.cdf(seconds) for share, law in endings], axis=0)
+    prior = np.diff(
+        [
+            talk.cdf(edges),
+            wrap.cdf(edges) if wrap is not None else np.ones(AGE_BINS + 1),
+            answer.cdf(seconds),
+            ended,
+        ]
+    )
+    ahead = np.stack([horizon, within], axis=1)
+    return Outlook(horizon, np.full(GRID, 1.0 / GRID), release, ring, ahead, prior)
 
 
 def _wait_s(scenario: Scenario) -> float:

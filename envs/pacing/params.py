@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +98,32 @@ FloatArray = NDArray[np.float64]
     BLEND_EXTRA,
     BLEND_LESS,
     LOG,
-) = range(71)
-ENDING_P = 71  # five cumulated shares of the unanswered endings, units of 2^-32
-ENDING_CODE = 76  # their outcome codes
-N_PARAMS = 81
+    LEARNS,  # the tables of releases and answers are learnt (or, with TRUE_LAWS, given)
+    TRUE_RATE,  # privileged: the answer rate is known
+    TRUE_LAWS,  # privileged: the law of talk times is known with its factor of now
+    TRUE_RELEASES,  # privileged: it is known when each agent will be free
+    TRUE_ANSWERS,  # privileged: it is known which calls in flight will be picked up, and when
+    KNOB_AT,  # place of the controller's setting that the action sets, -1: none
+) = range(77)
+ENDING_P = 77  # five cumulated shares of the unanswered endings, units of 2^-32
+ENDING_CODE = 82  # their outcome codes
+N_PARAMS = 87
 MOST_ENDINGS = 5
+Knowledge = Literal[
+    "believed", "learnt", "true-rate", "true-parameters", "true-releases", "true-answers", "all"
+]
+KNOWLEDGE: dict[Knowledge, tuple[int, ...]] = {
+    "believed": (),
+    "learnt": (LEARNS,),
+    "true-rate": (TRUE_RATE,),
+    "true-parameters": (TRUE_RATE, LEARNS, TRUE_LAWS),
+    "true-releases": (TRUE_RELEASES,),
+    "true-answers": (TRUE_ANSWERS,),
+    "all": (TRUE_RATE, TRUE_RELEASES, TRUE_ANSWERS),
+}
+"""What the look-ahead goes by. Believed: the scenario's belief and the estimated answer rate;
+learnt: tables estimated from the calls of the episode, the belief as prior. All that begin with
+'true', and 'all', are privileged: no dialer can know them."""
 DETECT_PERFECT, DETECT_NONE, DETECT_AMD = 0, 1, 2
 CUT, MESSAGE, HOLD = 0, 1, 2
 
@@ -172,6 +194,9 @@ class Params(NamedTuple):
     grid_weight: FloatArray  # (GRID,) weight of each look-ahead
     release: FloatArray  # (N_AGENT_STATES - 1, AGE_BINS, GRID) P(free in time | state - 1, age)
     ring: FloatArray  # (R, 2 + GRID) of calls by age: survival of answered, of others, P(answer)
+    ahead_s: FloatArray  # (GRID, 2) look-ahead times [s]: until the answer, until the call is cut
+    prior: FloatArray  # (N_LESSONS, AGE_BINS) believed laws of what learnt tables are made of
+    settings: FloatArray  # (K,) settings of the controller
     # full worlds only
     sessions: IntArray  # (S, 10)
     shifts: IntArray  # (N, 5)
@@ -243,10 +268,14 @@ def make_params(
     horizon_s: float | None,
     full: bool = False,
     log: bool = False,
+    knowledge: Knowledge = "believed",
+    settings: Sequence[float] = (),
+    knob: int = -1,
 ) -> Params:
     """Compile a scenario into the arrays that the kernel reads.
 
-    `full` asks for the full kernel even if the plain one would do, and so does `log`.
+    `full` asks for the full kernel even if the plain one would do, and so does `log`. `knowledge`
+    is what the look-ahead goes by; `settings` and `knob` belong to a controller.
     """
     floor, calls, episode = scenario.floor, scenario.calls, scenario.episode
     full = full or log or is_full(scenario)
@@ -278,6 +307,9 @@ def make_params(
     n[KNOWN_RATE] = scenario.belief.answer_rate is not None
     n[IS_FULL] = full
     n[LOG] = log
+    n[KNOB_AT] = knob
+    for column in KNOWLEDGE[knowledge]:
+        n[column] = 1
 
     x = np.zeros(N_X)
     x[CAP] = scenario.rule.cap
@@ -302,7 +334,11 @@ def make_params(
     x[HARM_SILENCE], x[HARM_NOISE] = harm.silence, harm.comfort_noise
     x[HARM_MESSAGE], x[HARM_LATE], x[HARM_GROWTH] = harm.message, harm.late, harm.growth
     n[HEARS] = scenario.rule.waiting_hears == "comfort_noise"
-    outlook = make_outlook(scenario, int(n[N_COHORTS]))
+    known = scenario
+    if n[TRUE_LAWS]:
+        told = belief.model_copy(update={"talk": None, "wrap": None, "time_to_answer": None})
+        known = scenario.model_copy(update={"belief": told})
+    outlook = make_outlook(known, int(n[N_COHORTS]))
     _write_rest(scenario, n, x, full)
     parts = _people_tables(scenario, sessions)
     windows = scenario.rule.all_windows
@@ -314,6 +350,9 @@ def make_params(
         grid_weight=outlook.weight,
         release=outlook.release,
         ring=outlook.ring,
+        ahead_s=outlook.ahead_s,
+        prior=outlook.prior,
+        settings=np.array(settings, np.float64),
         sessions=_session_table(sessions),
         shifts=_shifts(scenario, sessions),
         segments=parts.segments,

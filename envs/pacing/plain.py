@@ -14,6 +14,7 @@ from quietdial.envs.pacing.book import params_of, state_of
 from quietdial.envs.pacing.control import dials_now
 from quietdial.envs.pacing.counts import enter, key_of, settle, silent_calls, time_in
 from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.learning import age_of_dial, learn_dial, learn_state
 from quietdial.envs.pacing.levels import draw_answer_rate, draw_talk_factor, move_answer_rate
 from quietdial.envs.pacing.line import stop_waiting
 from quietdial.envs.pacing.opening import blank, draw_counts, draw_span
@@ -37,6 +38,7 @@ from quietdial.envs.pacing.params import (
     LAW_PATIENCE,
     LAW_TALK,
     LAW_WRAP,
+    LEARNS,
     LIMIT_MS,
     N_AGENTS,
     N_COHORTS,
@@ -61,7 +63,10 @@ from quietdial.envs.pacing.state import (
     CONNECTED,
     CONVERSATIONS,
     COUNT,
+    DIAL_ANSWERED,
+    DIAL_ENDED,
     DIALED,
+    DONE,
     END,
     FREE,
     HEAP,
@@ -73,17 +78,20 @@ from quietdial.envs.pacing.state import (
     NOW,
     P_ANSWER,
     PERSON,
+    RING_S,
     SET_DIALS,
     SET_KIND,
     SET_VALUE,
     SILENT_CUT,
     SILENT_LEFT,
     TALK,
+    TALK_ENDED,
     TALK_FACTOR,
     WAIT_ACC,
     WAIT_DUE,
     WAITING,
     WRAP,
+    WRAP_ENDED,
 )
 from quietdial.envs.pacing.timers import (
     AGENT,
@@ -185,6 +193,8 @@ def _agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     state = s.agent[b, agent, AGENT_STATE]
     number = s.agent[b, agent, AGENT_NUMBER]
     key = key_of(b, s)
+    if p.n[LEARNS] and state != BREAK:
+        learn_state(b, s, agent, TALK_ENDED if state == TALK else WRAP_ENDED, t)
     if state == TALK and p.n[HAS_WRAP]:
         enter(b, s, agent, WRAP, t)
         wrap = chance.duration_ms(p.tables, LAW_WRAP, chance.draw(key, chance.WRAP_TIME, number))
@@ -212,6 +222,9 @@ def _hang_up(b, s, slot):  # type: ignore[no-untyped-def]
 def _answer_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     _hang_up(b, s, slot)
     s.head[b, ANSWERED] += 1
+    s.head[b, RING_S] += age_of_dial(b, s, p, slot, t)
+    if p.n[LEARNS]:
+        learn_dial(b, s, p, slot, DIAL_ANSWERED, t)
     idle = s.head[b, COUNT + IDLE]
     if idle > 0:
         at = s.head[b, IDLE_HEAD]
@@ -276,6 +289,8 @@ def _play_until(b, s, p, until):  # type: ignore[no-untyped-def]
             _agent_event(b, s, p, entity, t)
         elif kind == ENDING:
             _hang_up(b, s, entity)
+            if p.n[LEARNS]:
+                learn_dial(b, s, p, entity, DIAL_ENDED, t)
             s.head[b, MACHINES + s.call[b, entity, CALL_OUTCOME] - 1] += 1
             s.free[b, s.head[b, FREE]] = entity
             s.head[b, FREE] += 1
@@ -303,8 +318,8 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untyped-def]
-    """Play one decision interval of every active campaign.
+def advance(book, kind, amounts, values, active, steps, out):  # type: ignore[no-untyped-def]
+    """Play decision intervals of every active campaign, with the same action in all of them.
 
     Args:
         book: the world (`book.make_book`), its state changed in place.
@@ -312,7 +327,8 @@ def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untype
         amounts: (B,) int64, calls (or residual) of one-shot kinds.
         values: (B,) float64, knob of set-point kinds.
         active: (B,) bool, campaigns to play; the others are left alone.
-        out: (B, 6) float64, written: reward terms idle and silent, silent calls, answered
+        steps: decision intervals to play, at most until the episode's end.
+        out: (B, 6) float64, added to: reward terms idle and silent, silent calls, answered
             calls, 1 if the episode ended, harm.
     """
     s, p = state_of(book), params_of(book)
@@ -325,10 +341,13 @@ def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untype
         s.head[b, SET_KIND] = kind
         s.head[b, SET_DIALS] = amounts[b]
         s.est[b, SET_VALUE] = values[b]
-        now = s.head[b, NOW]
-        _place(b, s, p, dials_now(b, s, p, True), now)
-        _play_until(b, s, p, now + p.n[STEP_MS])
-        _finish_step(b, s, p, out)
+        for _ in range(steps):
+            now = s.head[b, NOW]
+            _place(b, s, p, dials_now(b, s, p, True), now)
+            _play_until(b, s, p, now + p.n[STEP_MS])
+            _finish_step(b, s, p, out)
+            if s.head[b, DONE]:
+                break
 
 
 @compiled()

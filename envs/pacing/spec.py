@@ -142,6 +142,12 @@ ACTIONS: dict[ActionName, Action] = {
     "progressive": Action(
         "progressive", control.PROGRESSIVE, "Discrete(1): one line per idle agent"
     ),
+    "controller": Action(
+        "controller",
+        control.CONTROLLER,
+        "Box(-1e6, 1e6, (1,)): the knob of the world's `controller`, which acts at its own period; "
+        "see docs/pacing-rules.md",
+    ),
     "blend": Action(
         "blend",
         control.BLEND,
@@ -262,8 +268,9 @@ def action_space(
         return spaces.Discrete(len(control.THETAS))
     if action == "progressive":
         return spaces.Discrete(1)
-    high = 1.0 if action == "theta" else 20.0
-    return spaces.Box(0.0, high, (1,), dtype=np.float32)
+    high = {"theta": 1.0, "controller": 1e6}.get(action, 20.0)
+    low = -1e6 if action == "controller" else 0.0
+    return spaces.Box(low, high, (1,), dtype=np.float32)
 
 
 def _table(title: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -89,8 +89,9 @@ OUTCOME_CODES = {
     LAST_ANSWERED,
     LAST_FINISHED,
     LAST_SEEN,  # pick-ups that the answer-rate estimate has counted
-) = range(38)
-COUNT = 38  # COUNT + s: agents in state s
+    RING_S,  # whole seconds from dial to pick-up, summed over the pick-ups
+) = range(39)
+COUNT = 39  # COUNT + s: agents in state s
 ACC = COUNT + N_AGENT_STATES  # ACC + s: agent time in state s is ACC + COUNT * NOW [ms]
 N_HEAD = ACC + N_AGENT_STATES
 
@@ -172,6 +173,24 @@ BUCKETS = 60
 FEED_SIGHT = N_AGENT_STATES
 N_FEED = FEED_SIGHT + 2 * GRID
 
+# --- columns of State.tape (int64), totals that a controller keeps for its statistics -------------
+DIALS_SEEN, ENDS_SEEN, PICKUPS_SEEN, ANSWERS_SEEN, DROPS_SEEN, RINGS_SEEN_S = numbers(6)
+"""Dials placed, dials with an outcome, pick-ups for the queue, answered calls that were connected
+or dropped, dropped ones (cut or left), seconds from dial to pick-up."""
+N_TAPE = 6
+TAPE_MS = 15_000
+"""Every 15 s a row is written."""
+TAPE_ROWS = 241
+"""An hour of them, and one more."""
+
+# --- rows of State.lesson (float64), what learnt tables are made of -------------------------------
+TALK_ENDED, WRAP_ENDED, DIAL_ANSWERED, DIAL_ENDED = numbers(4)
+"""Conversations and wrap-ups that ended by age bin; dials by whole seconds: picked up, ended."""
+N_LESSONS = 4
+"""As many rows of laws made of them follow, as mass by age bin or second."""
+LEARN_EVERY_MS = 60_000
+"""The tables are made anew once a minute."""
+
 # --- columns of State.est (float64) ---------------------------------------------------------------
 SET_VALUE = 0  # knob of the control that stands
 DRIFT_X, DAY_P0, DAY_TURN = 1, 2, 3  # hidden: Ornstein-Uhlenbeck value, level, phase [turns]
@@ -209,10 +228,26 @@ class State(NamedTuple):
     bucket: IntArray  # (B, BUCKETS + 1, N_TALLY) ring of counts at the ends of buckets
     feed: FloatArray  # (B, D + 1, N_FEED) ring of what is seen of the agents
     log: IntArray  # (B, L, 6) events since the log was last read
+    # only with a controller, or with learnt tables
+    memo: FloatArray  # (B, M) what a controller remembers
+    tape: IntArray  # (B, TAPE_ROWS, N_TAPE) ring of totals, one row every 15 s
+    lesson: FloatArray  # (B, 2 N_LESSONS, AGE_BINS) counts, then the laws made of them
+    release: FloatArray  # (B, 2, AGE_BINS, GRID) learnt table, as Params.release for talk and wrap
+    ring: FloatArray  # (B, R, 2 + GRID) learnt table, as Params.ring
 
 
-def make_state(n_campaigns: int, params: Params, *, log_rows: int = 0) -> State:
-    """Arrays for `n_campaigns` campaigns; every row must be reset before its first step."""
+def make_state(
+    n_campaigns: int, params: Params, *, log_rows: int = 0, memo: int = 0, tape: bool = False
+) -> State:
+    """Arrays for `n_campaigns` campaigns; every row must be reset before its first step.
+
+    Args:
+        n_campaigns: B.
+        params: the world.
+        log_rows: L, rows of the log.
+        memo: M, numbers that a controller remembers.
+        tape: whether a controller keeps totals on a tape.
+    """
     from quietdial.envs.pacing import params as columns
 
     n = params.n
@@ -220,6 +255,8 @@ def make_state(n_campaigns: int, params: Params, *, log_rows: int = 0) -> State:
     full = bool(n[columns.IS_FULL])
     people, callers = int(n[columns.N_PEOPLE]), int(n[columns.CALLER_CAPACITY])
     delay = int(n[columns.FEED_STEPS])
+    learns = bool(n[columns.LEARNS])
+    age_bins = params.release.shape[1]
     b = n_campaigns
     return State(
         head=np.zeros((b, N_HEAD), np.int64),
@@ -243,4 +280,9 @@ def make_state(n_campaigns: int, params: Params, *, log_rows: int = 0) -> State:
         bucket=np.zeros((b, (BUCKETS + 1) * bool(n[columns.BUCKET_MS]), N_TALLY), np.int64),
         feed=np.zeros((b, (delay + 1) * bool(delay), N_FEED)),
         log=np.zeros((b, log_rows, 6), np.int64),
+        memo=np.zeros((b, memo)),
+        tape=np.zeros((b, TAPE_ROWS * tape, N_TAPE), np.int64),
+        lesson=np.zeros((b, 2 * N_LESSONS * learns, age_bins)),
+        release=np.zeros((b, 2 * learns, age_bins, GRID)),
+        ring=np.zeros((b, params.ring.shape[0] * learns, 2 + GRID)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import control, features, plain
 from quietdial.envs.pacing.book import make_book
+from quietdial.envs.pacing.controllers.plug import Plugged, plug
 from quietdial.envs.pacing.crew import Crew
 from quietdial.envs.pacing.full import kernel as full_kernel
 from quietdial.envs.pacing.params import (
     CLOSE_MS,
+    CONTROL_MS,
     DIALS_FROM,
     IS_FULL,
+    KNOWLEDGE,
     N_LINES,
     ON_RELEASE,
     STOPS,
     TRUNKS,
+    Knowledge,
     make_params,
 )
 from quietdial.envs.pacing.privileged import privileged
@@ -89,6 +93,11 @@ class World:
         horizon_s: longest training episode [s]; episodes are cut at a random 50 to 100 % of it.
         records: keep the raw log of all events (see `drain_log`); costs nothing when off.
         full: play a plain world with the full kernel too (same bits, further totals).
+        controller: name of the controller that action `controller` sets (controllers/plug.py).
+        settings: its settings by name; none: its own defaults.
+        knob: the setting that the action sets; none: the controller's own.
+        knowledge: what the look-ahead of the index rules goes by (params.KNOWLEDGE): "believed";
+            "learnt": tables estimated from the episode's calls; the others are privileged.
         threads: threads that play the rows, 1 to 256; any number gives the same bits. More than one
             pays from some hundred campaigns on (docs/performance.md).
     """
@@ -106,6 +115,10 @@ class World:
         horizon_s: float | None = None,
         records: bool = False,
         full: bool = False,
+        controller: str | None = None,
+        settings: Mapping[str, float] | None = None,
+        knob: str | None = None,
+        knowledge: Knowledge = "believed",
         threads: int = 1,
     ) -> None:
         if type(n_campaigns) is not int or n_campaigns < 1:
@@ -132,6 +145,9 @@ class World:
             raise ConfigError(
                 f"action 'dials_or_cancel': rule {self.scenario.rule.id} forbids to cancel calls"
             )
+        self._controller = self._plugged(controller, settings, knob)
+        if knowledge not in KNOWLEDGE:
+            raise ConfigError(f"knowledge = {knowledge!r} must be one of: " + ", ".join(KNOWLEDGE))
         self.fields = observation_fields(self.observation)
         self.observation_space = observation_space(self.observation)
         self.action_space = action_space(self.action.name, self.scenario)
@@ -143,12 +159,24 @@ class World:
             horizon_s=horizon_s,
             full=full or self.action.kind in (control.DIALS_OR_CANCEL, control.BLEND),
             log=records,
+            knowledge=knowledge,
+            settings=self._controller.settings if self._controller else (),
+            knob=self._controller.knob_at if self._controller else -1,
         )
         self.is_full = bool(self.params.n[IS_FULL])
         if self.action.kind == control.BLEND:
             self.params.n[ON_RELEASE] = 1
+        if self._controller is not None:
+            self.params.n[CONTROL_MS] = self._controller.tick_ms
+            self.params.n[ON_RELEASE] = 0
         rows = _log_rows(self.scenario) if records else 0
-        self.state = make_state(n_campaigns, self.params, log_rows=rows)
+        self.state = make_state(
+            n_campaigns,
+            self.params,
+            log_rows=rows,
+            memo=self._controller.memo if self._controller else 0,
+            tape=self._controller.tape if self._controller else False,
+        )
         self._kernel: Any = full_kernel if self.is_full else plain
         self._total_names = _PLAIN_NAMES + (_FULL_NAMES if self.is_full else ())
         self._set_code = features.SET_CODES[self.observation]
@@ -164,11 +192,27 @@ class World:
     @state.setter
     def state(self, state: State) -> None:
         self._state = state
-        self._book = make_book(state, self.params)
+        address = self._controller.address if self._controller else 0
+        self._book = make_book(state, self.params, address)
         self._parts: list[tuple[slice, IntArray]] = []
         for rows in self.crew.parts(self.n_campaigns) if self.crew.threads > 1 else ():
             part = State._make(array[rows] for array in state)
-            self._parts.append((rows, make_book(part, self.params)))
+            self._parts.append((rows, make_book(part, self.params, address)))
+
+    def _plugged(
+        self, controller: str | None, settings: Mapping[str, float] | None, knob: str | None
+    ) -> Plugged | None:
+        """The controller with its settings; ConfigError unless the action is `controller`."""
+        if self.action.kind != control.CONTROLLER:
+            if controller is not None or settings or knob is not None:
+                raise ConfigError(
+                    f"controller = {controller!r}: only action 'controller' takes a controller, "
+                    f"its settings and its knob, not {self.action.name!r}"
+                )
+            return None
+        if controller is None:
+            raise ConfigError("action 'controller': name the controller")
+        return plug(controller, settings or {}, knob)
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles hold: addresses and modules are found anew."""
@@ -200,6 +244,29 @@ class World:
         self, actions: NDArray[np.int64] | NDArray[np.float32], active: Bools
     ) -> NDArray[np.float64]:
         """Play one decision interval of the active rows; (B, 6) float64, see `plain.advance`."""
+        return self._advance(actions, active, 1)
+
+    def hold(
+        self, actions: NDArray[np.int64] | NDArray[np.float32], active: Bools, n_steps: int
+    ) -> NDArray[np.float64]:
+        """Play `n_steps` decision intervals with the same action; (B, 6) float64.
+
+        The same world as after as many calls of :meth:`step`, at the speed of compiled code: rows
+        are played one after the other. Rows stop at the end of their episode. Rewards, cost,
+        answered calls and harm are summed over the intervals.
+
+        Raises:
+            ConfigError: the action is `residual`, whose base must be observed before each decision.
+        """
+        if self._residual:
+            raise ConfigError("hold: action 'residual' needs an observation before each decision")
+        if type(n_steps) is not int or n_steps < 1:
+            raise ConfigError(f"n_steps = {n_steps!r} must be a whole number, at least 1")
+        return self._advance(actions, active, n_steps)
+
+    def _advance(
+        self, actions: NDArray[np.int64] | NDArray[np.float32], active: Bools, n_steps: int
+    ) -> NDArray[np.float64]:
         amounts = np.zeros(self.n_campaigns, np.int64)
         values = np.zeros(self.n_campaigns)
         kind = self.action.kind
@@ -213,7 +280,7 @@ class World:
         else:
             values = flat.astype(np.float64)
         out = np.zeros((self.n_campaigns, 6))
-        self._on_rows(self._kernel.advance, kind, amounts, values, active, out)
+        self._on_rows(self._kernel.advance, kind, amounts, values, active, n_steps, out)
         return out
 
     def observe(self) -> NDArray[np.float32]:

@@ -26,7 +26,15 @@ from quietdial.envs.scenario.people import People
 
 ObservationName = Literal["full", "counters", "markov", "none"]
 ActionName = Literal[
-    "residual", "dials", "dials_or_cancel", "threshold", "theta", "ratio", "progressive", "blend"
+    "residual",
+    "dials",
+    "dials_or_cancel",
+    "threshold",
+    "theta",
+    "ratio",
+    "progressive",
+    "controller",
+    "blend",
 ]
 
 

@@ -277,7 +277,7 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
         b, s, p, out, idle_ms, available_ms, counted_silent(b, s, p), s.more[b, QUEUED], finished
     )
     harm = s.more[b, HARM]
-    out[b, 5] = (harm - s.more[b, LAST_HARM]) / 1e6
+    out[b, 5] += (harm - s.more[b, LAST_HARM]) / 1e6
     s.more[b, LAST_HARM] = harm
     if s.head[b, DONE]:
         send_callers_home(b, s, p, s.head[b, NOW])
@@ -285,8 +285,8 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untyped-def]
-    """Play one decision interval of every active campaign; arguments as `plain.advance`."""
+def advance(book, kind, amounts, values, active, steps, out):  # type: ignore[no-untyped-def]
+    """Play decision intervals of every active campaign; arguments as `plain.advance`."""
     s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         if not active[b]:
@@ -294,22 +294,31 @@ def advance(book, kind, amounts, values, active, out):  # type: ignore[no-untype
         s.head[b, SET_KIND] = kind
         s.head[b, SET_DIALS] = amounts[b]
         s.est[b, SET_VALUE] = values[b]
-        now = s.head[b, NOW]
-        if p.n[N_PEOPLE] > 0:
-            serve_due(b, s, p, now)
-        if kind == DIALS_OR_CANCEL and amounts[b] < 0:
-            cancel(b, s, p, -amounts[b], now)
-        if dialing_open(b, s, p, now):
-            place(b, s, p, dials_now(b, s, p, True), now)
-        session = s.more[b, SESSION]
-        closes = p.sessions[session, CLOSES]
-        until = min(now + p.n[STEP_MS], closes)
-        _play_until(b, s, p, until)
-        if until == closes and session + 1 < p.sessions.shape[0] and s.head[b, END] > closes:
-            if p.n[BUCKET_MS] > 0:
-                roll(b, s, p)
-            _next_session(b, s, p, closes)
-        _finish_step(b, s, p, out)
+        for _ in range(steps):
+            _interval(b, s, p)
+            _finish_step(b, s, p, out)
+            if s.head[b, DONE]:
+                break
+
+
+@compiled()
+def _interval(b, s, p):  # type: ignore[no-untyped-def]
+    """Decide and play on to the next decision, over the night if the session ends."""
+    now = s.head[b, NOW]
+    if p.n[N_PEOPLE] > 0:
+        serve_due(b, s, p, now)
+    if s.head[b, SET_KIND] == DIALS_OR_CANCEL and s.head[b, SET_DIALS] < 0:
+        cancel(b, s, p, -s.head[b, SET_DIALS], now)
+    if dialing_open(b, s, p, now):
+        place(b, s, p, dials_now(b, s, p, True), now)
+    session = s.more[b, SESSION]
+    closes = p.sessions[session, CLOSES]
+    until = min(now + p.n[STEP_MS], closes)
+    _play_until(b, s, p, until)
+    if until == closes and session + 1 < p.sessions.shape[0] and s.head[b, END] > closes:
+        if p.n[BUCKET_MS] > 0:
+            roll(b, s, p)
+        _next_session(b, s, p, closes)
 
 
 @compiled()

@@ -17,6 +17,7 @@ from quietdial.envs.pacing.full.work import (
     take_idle,
 )
 from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.learning import age_of_dial, learn_dial
 from quietdial.envs.pacing.line import next_wait, stop_waiting
 from quietdial.envs.pacing.log import (
     CAUSE_AMD,
@@ -51,6 +52,7 @@ from quietdial.envs.pacing.params import (
     LAW_GREETING,
     LAW_GREETING_START,
     LAW_PATIENCE,
+    LEARNS,
     LIMIT_MS,
     MESSAGE,
     MESSAGE_MS,
@@ -66,6 +68,8 @@ from quietdial.envs.pacing.state import (
     CALL_OUTCOME,
     COUNT,
     DEADLINE,
+    DIAL_ANSWERED,
+    DIAL_ENDED,
     FATE,
     GONE_AT,
     HEARING,
@@ -83,6 +87,7 @@ from quietdial.envs.pacing.state import (
     QUEUED,
     QUEUEING,
     REPEATS,
+    RING_S,
     SILENT_CUT,
     SILENTS,
     WAIT_ACC,
@@ -100,6 +105,8 @@ def ending_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     outcome = s.call[b, slot, CALL_OUTCOME]
     s.head[b, MACHINES + outcome - 1] += 1
     holder, person = s.story[b, slot, HOLDER], s.story[b, slot, WHO]
+    if p.n[LEARNS] and holder < 0:
+        learn_dial(b, s, p, slot, DIAL_ENDED, t)
     free_slot(b, s, slot)
     if person >= 0:
         after_nobody(b, s, p, person, outcome, holder >= 0, False, t)
@@ -159,6 +166,9 @@ def pickup_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
 def _queue_up(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """Somebody taken for a person needs an agent at time t."""
     s.more[b, QUEUED] += 1
+    s.head[b, RING_S] += age_of_dial(b, s, p, slot, t)
+    if p.n[LEARNS]:
+        learn_dial(b, s, p, slot, DIAL_ANSWERED, t)
     if s.head[b, COUNT + IDLE] > 0:
         agent = take_idle(b, s, p)
         take_call(b, s, p, agent, slot, t)
@@ -291,6 +301,8 @@ def unheard_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """A call ends while detection still listens."""
     s.more[b, ANALYSED] -= 1
     leave_flight(b, s, slot)
+    if p.n[LEARNS]:
+        learn_dial(b, s, p, slot, DIAL_ENDED, t)
     if s.call[b, slot, CALL_OUTCOME] == MACHINE:
         _drop_machine(b, s, p, slot, t)
         _part(b, s, p, slot, t)
@@ -316,6 +328,8 @@ def verdict_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
         _queue_up(b, s, p, slot, t)
         return
     s.more[b, AMD_MACHINE] += 1
+    if p.n[LEARNS]:
+        learn_dial(b, s, p, slot, DIAL_ENDED, t)
     if machine:
         _forget_machine(b, s, p, slot, t)
     else:

@@ -23,6 +23,7 @@ from quietdial.envs.pacing.full.work import (
     take_idle,
 )
 from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.learning import learn_state
 from quietdial.envs.pacing.line import stop_waiting
 from quietdial.envs.pacing.log import NONE, OVER, YES, note
 from quietdial.envs.pacing.params import (
@@ -31,6 +32,7 @@ from quietdial.envs.pacing.params import (
     HAS_WRAP,
     LAW_BREAK,
     LAW_WRAP,
+    LEARNS,
     LOGIN_S,
     LOGOUT_S,
     LUNCH_MS,
@@ -65,6 +67,7 @@ from quietdial.envs.pacing.state import (
     SPEED,
     SUCCESSES,
     TALK,
+    TALK_ENDED,
     WAITING,
     WISH_LUNCH,
     WISH_OUT,
@@ -72,6 +75,7 @@ from quietdial.envs.pacing.state import (
     WITH_CALL,
     WITH_PERSON,
     WRAP,
+    WRAP_ENDED,
 )
 from quietdial.envs.pacing.timers import (
     AGENT,
@@ -161,6 +165,8 @@ def agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     state = s.agent[b, agent, AGENT_STATE]
     number = s.agent[b, agent, AGENT_NUMBER]
     key = key_of(b, s)
+    if p.n[LEARNS] and state in (TALK, WRAP):
+        learn_state(b, s, agent, TALK_ENDED if state == TALK else WRAP_ENDED, t)
     if state == MACHINE_TALK:
         _machine_over(b, s, p, agent, t)
     if state == TALK:

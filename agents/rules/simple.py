@@ -1,21 +1,16 @@
-"""The hand-built rules to beat: progressive, fixed ratio, the marginal silent probability, blend.
-
-What a rule needs from the world (idle agents, calls in flight, forecasts) is computed inside the
-environment's controllers, so that a rule here is only the name of its action and one constant.
-"""
+"""The simplest rules: progressive, fixed ratio, and the threshold dialer of blended floors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import THETA_RANGE, checked_knob
+from quietdial.agents.policy import checked_knob
 from quietdial.envs.errors import ConfigError
-
-__all__ = ["Blend", "FixedRatio", "Marginal", "Progressive"]
 
 _RATIO_RANGE = (0.2, 20.0)
 
@@ -36,6 +31,8 @@ class Progressive:
     knob_name: str | None = field(default=None, init=False, repr=False)
     knob: float | None = field(default=None, init=False, repr=False)
     knob_range: tuple[float, float] | None = field(default=None, init=False, repr=False)
+    constant: bool = field(default=True, init=False, repr=False)
+    world_options: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def act(
         self, obs: NDArray[Any], state: object | None = None
@@ -60,6 +57,8 @@ class _RatioRule:
     base_theta: float = field(default=0.02, init=False, repr=False)
     knob_name: str | None = field(default="ratio", init=False, repr=False)
     knob_range: tuple[float, float] | None = field(default=_RATIO_RANGE, init=False, repr=False)
+    constant: bool = field(default=True, init=False, repr=False)
+    world_options: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a ratio outside the knob's range."""
@@ -116,46 +115,3 @@ class Blend(_RatioRule):
 
     name: str = field(default="blend", init=False, repr=False)
     action: str = field(default="blend", init=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Marginal:
-    """Dial one more while the new call, if answered, would go silent with probability <= theta.
-
-    Formula: sum_g w_g Phi((mu_A(h_g) - mu_R(h_g + wait limit) - I + .5) / sqrt(var)) <= theta, with
-    I idle minus waiting, A the answers of the calls in flight within h_g, R the agents released
-    until the call would be cut, and w_g the weights of the answer times h_g; progressive dialing is
-    always allowed. Source: science study B, rule `marginal`, the strongest rule known there.
-    Knob: `theta`, a probability, 1e-4 to 0.5; 0.02 gives close to 3 % silent untuned.
-
-    Attributes:
-        theta: allowed probability that the marginal answered call goes silent.
-    """
-
-    theta: float = 0.02
-
-    name: str = field(default="marginal", init=False, repr=False)
-    observation: str = field(default="none", init=False, repr=False)
-    action: str = field(default="theta", init=False, repr=False)
-    base_theta: float = field(default=0.02, init=False, repr=False)
-    knob_name: str | None = field(default="theta", init=False, repr=False)
-    knob_range: tuple[float, float] | None = field(default=THETA_RANGE, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse a threshold outside the knob's range."""
-        checked_knob("marginal", "theta", self.theta, THETA_RANGE)
-
-    @property
-    def knob(self) -> float:
-        """The threshold, a probability."""
-        return self.theta
-
-    def act(
-        self, obs: NDArray[Any], state: object | None = None
-    ) -> tuple[NDArray[np.float32], object | None]:
-        """Return the threshold for every campaign, float32 (B, 1)."""
-        return np.full((len(obs), 1), self.theta, dtype=np.float32), state
-
-    def with_knob(self, value: float) -> Marginal:
-        """Return the rule with another threshold."""
-        return replace(self, theta=checked_knob("marginal", "theta", value, THETA_RANGE))

@@ -1,0 +1,15 @@
+"""Every pacing rule in use today, one file for each family, in one protocol with learned policies."""
+
+from quietdial.agents.rules.base import ControllerRule
+from quietdial.agents.rules.genesys import Genesys
+from quietdial.agents.rules.marginal import Marginal
+from quietdial.agents.rules.simple import Blend, FixedRatio, Progressive
+
+__all__ = [
+    "Blend",
+    "ControllerRule",
+    "FixedRatio",
+    "Genesys",
+    "Marginal",
+    "Progressive",
+]

@@ -1,0 +1,104 @@
+"""What rules have in common that run as controllers inside the kernel.
+
+The formula of such a rule is compiled code in `envs.pacing.controllers`; a class here gives it the
+form of a policy: a name, settings with units, and one knob by which it is tuned to a silent rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.controllers.plug import (
+    Controller,
+    Setting,
+    checked_setting,
+    controller_of,
+)
+
+
+@dataclass(frozen=True)
+class ControllerRule:
+    """A rule whose formula is a controller; a subclass has one field for each of its settings.
+
+    Attributes:
+        knob_name: the setting by which the rule is tuned; empty: the controller's own.
+    """
+
+    controller: ClassVar[str]
+    """Name of the controller in `envs.pacing.controllers`; also the rule's name."""
+
+    observation: str = field(default="none", init=False, repr=False)
+    action: str = field(default="controller", init=False, repr=False)
+    base_theta: float = field(default=0.02, init=False, repr=False)
+    constant: bool = field(default=True, init=False, repr=False)
+    knob_name: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that the controller does not allow."""
+        described = self.described
+        if not self.knob_name:
+            object.__setattr__(self, "knob_name", described.knob)
+        for setting in described.settings:
+            checked_setting(self.name, setting, getattr(self, setting.name))
+        self._setting(self.knob_name)
+
+    @property
+    def described(self) -> Controller:
+        """The controller: its tick, settings with units and limits, and what it sees."""
+        return controller_of(self.controller)
+
+    @property
+    def name(self) -> str:
+        """Short name for tables and files."""
+        return self.controller
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The value of every setting of the controller."""
+        return {s.name: float(getattr(self, s.name)) for s in self.described.settings}
+
+    @property
+    def world_options(self) -> Mapping[str, Any]:
+        """What the world must be told: the controller, its settings and its knob."""
+        return {
+            "controller": self.controller,
+            "settings": self.settings,
+            "knob": self.knob_name,
+        }
+
+    @property
+    def knob(self) -> float:
+        """Value of the knob."""
+        return float(getattr(self, self.knob_name))
+
+    @property
+    def knob_range(self) -> tuple[float, float] | None:
+        """Lowest and highest value of the knob."""
+        setting = self._setting(self.knob_name)
+        return setting.low, setting.high
+
+    def act(
+        self, obs: NDArray[Any], state: object | None = None
+    ) -> tuple[NDArray[np.float32], object | None]:
+        """Return the knob for every campaign, float32 (B, 1)."""
+        return np.full((len(obs), 1), self.knob, dtype=np.float32), state
+
+    def with_knob(self, value: float) -> Self:
+        """Return the rule with another value of its knob."""
+        checked = checked_setting(self.name, self._setting(self.knob_name), value)
+        return replace(self, **{self.knob_name: checked})
+
+    def _setting(self, name: str) -> Setting:
+        for setting in self.described.settings:
+            if setting.name == name:
+                return setting
+        raise ConfigError(
+            f"{self.name} has no setting {name!r}; it has: "
+            + ", ".join(s.name for s in self.described.settings)
+        )

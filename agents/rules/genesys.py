@@ -1,0 +1,27 @@
+"""Genesys CX Contact's progressive mode with over-dial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from quietdial.agents.rules.base import ControllerRule
+
+
+@dataclass(frozen=True)
+class Genesys(ControllerRule):
+    """Progressive dialing with a fixed over-dial.
+
+    Formula: new calls = floor(k (ready - queued - dialed / k)), at least 0, with `ready` idle
+    agents, `queued` callees who wait, `dialed` calls in flight. With k = 1 it is progressive.
+    Source: documentation of Genesys CX Contact (survey of dialers, section 1.6).
+    Knob: `over_dial` k, calls per ready agent, 0.2 to 20. Acts every second.
+    Sees: ready agents, waiting callees, calls in flight.
+
+    Attributes:
+        over_dial: k, calls per ready agent.
+    """
+
+    controller: ClassVar[str] = "genesys"
+
+    over_dial: float = 1.0
