@@ -1,4 +1,4 @@
-"""Every pacing rule in use today, one file for each family, in one protocol with learned policies."""
+"""Every pacing rule in use today, one file for each family, as policies like the learned ones."""
 
 from quietdial.agents.rules.base import ControllerRule
 from quietdial.agents.rules.genesys import Genesys

@@ -92,7 +92,8 @@ class ControllerRule:
     def with_knob(self, value: float) -> Self:
         """Return the rule with another value of its knob."""
         checked = checked_setting(self.name, self._setting(self.knob_name), value)
-        return replace(self, **{self.knob_name: checked})
+        changed: dict[str, Any] = {self.knob_name: checked}
+        return replace(self, **changed)
 
     def _setting(self, name: str) -> Setting:
         for setting in self.described.settings:

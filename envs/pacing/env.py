@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import spec
+from quietdial.envs.pacing.params import Knowledge
 from quietdial.envs.pacing.raster import frame_rgb
 from quietdial.envs.pacing.screen import Screen
 from quietdial.envs.pacing.viewer import RENDER_MODES, check_render_mode, frame
@@ -66,6 +68,10 @@ the terminal) or None.
         action: str | None = None,
         silent_penalty: float = 150.0,
         base_theta: float = 0.02,
+        controller: str | None = None,
+        settings: Mapping[str, float] | None = None,
+        knob: str | None = None,
+        knowledge: Knowledge = "believed",
         start: str = "open",
         horizon_s: float | None = None,
         privileged: bool = False,
@@ -79,6 +85,10 @@ the terminal) or None.
             action=action,
             silent_penalty=silent_penalty,
             base_theta=base_theta,
+            controller=controller,
+            settings=settings,
+            knob=knob,
+            knowledge=knowledge,
             start=start,
             horizon_s=horizon_s,
         )

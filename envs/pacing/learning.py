@@ -8,8 +8,6 @@ law is the true one with its hidden factor of now instead (privileged).
 
 from __future__ import annotations
 
-import numpy as np
-
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
 from quietdial.envs.pacing.params import (
@@ -152,11 +150,12 @@ def _true_talk(b, s, p):  # type: ignore[no-untyped-def]
 def _wrap_within(b, s, ahead_s):  # type: ignore[no-untyped-def]
     """P(wrap-up <= ahead_s), from its mass by bin, straight within a bin."""
     law = s.lesson[b, N_LESSONS + WRAP_ENDED]
-    whole = min(np.int64(ahead_s / _BIN_S), AGE_BINS - 1)
+    bins = min(ahead_s / _BIN_S, AGE_BINS - 1.0)
+    whole = int(bins)
     share = 0.0
     for i in range(whole):
         share += law[i]
-    return share + law[whole] * min(ahead_s / _BIN_S - whole, 1.0)
+    return share + law[whole] * (bins - whole)
 
 
 @compiled()

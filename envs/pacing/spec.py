@@ -145,8 +145,8 @@ ACTIONS: dict[ActionName, Action] = {
     "controller": Action(
         "controller",
         control.CONTROLLER,
-        "Box(-1e6, 1e6, (1,)): the knob of the world's `controller`, which acts at its own period; "
-        "see docs/pacing-rules.md",
+        "Box(low, high, (1,)): the knob of the world's `controller`, between its own limits; the "
+        "controller acts at its own period, see docs/pacing-rules.md",
     ),
     "blend": Action(
         "blend",
@@ -254,9 +254,9 @@ def action_of(name: str) -> Action:
 
 
 def action_space(
-    name: str, scenario: Scenario
+    name: str, scenario: Scenario, knob_range: tuple[float, float] = (0.0, 20.0)
 ) -> spaces.Discrete[np.int64] | spaces.Box[np.float32]:
-    """The space of one campaign's action."""
+    """The space of one campaign's action; `knob_range` is that of the controller's knob."""
     action = action_of(name).name
     if action == "residual":
         return spaces.Discrete(control.RESIDUAL_HIGH - control.RESIDUAL_LOW + 1)
@@ -268,8 +268,7 @@ def action_space(
         return spaces.Discrete(len(control.THETAS))
     if action == "progressive":
         return spaces.Discrete(1)
-    high = {"theta": 1.0, "controller": 1e6}.get(action, 20.0)
-    low = -1e6 if action == "controller" else 0.0
+    low, high = knob_range if action == "controller" else (0.0, 1.0 if action == "theta" else 20.0)
     return spaces.Box(low, high, (1,), dtype=np.float32)
 
 

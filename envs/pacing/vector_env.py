@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.env import PacingEnv
+from quietdial.envs.pacing.params import Knowledge
 from quietdial.envs.pacing.raster import frame_rgb
 from quietdial.envs.pacing.screen import Screen
 from quietdial.envs.pacing.spec import Field
@@ -36,6 +37,10 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         action: action kind; None: the scenario's.
         silent_penalty: reward weight of a silent call [agent-seconds].
         base_theta: threshold of the rule below residual actions.
+        controller: name of the controller that the action `controller` sets, see `World`.
+        settings: settings of the controller by name.
+        knob: the setting that the action sets.
+        knowledge: what the look-ahead goes by, see `World`.
         start: "open" or "random" (training inside the day).
         horizon_s: longest training episode [s]; None: the whole window.
         autoreset_mode: what happens after the end of an episode.
@@ -54,6 +59,10 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
         action: str | None = None,
         silent_penalty: float = 150.0,
         base_theta: float = 0.02,
+        controller: str | None = None,
+        settings: Mapping[str, float] | None = None,
+        knob: str | None = None,
+        knowledge: Knowledge = "believed",
         start: str = "open",
         horizon_s: float | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -73,6 +82,10 @@ class PacingVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
             action=action,
             silent_penalty=silent_penalty,
             base_theta=base_theta,
+            controller=controller,
+            settings=settings,
+            knob=knob,
+            knowledge=knowledge,
             start=start,
             horizon_s=horizon_s,
             threads=threads,

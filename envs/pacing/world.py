@@ -150,7 +150,11 @@ class World:
             raise ConfigError(f"knowledge = {knowledge!r} must be one of: " + ", ".join(KNOWLEDGE))
         self.fields = observation_fields(self.observation)
         self.observation_space = observation_space(self.observation)
-        self.action_space = action_space(self.action.name, self.scenario)
+        self.action_space = action_space(
+            self.action.name,
+            self.scenario,
+            *([self._controller.knob_range] if self._controller else []),
+        )
         self.params = make_params(
             self.scenario,
             silent_penalty=silent_penalty,

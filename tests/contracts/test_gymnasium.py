@@ -19,7 +19,7 @@ from quietdial.envs import ConfigError, PacingEnv, PacingVectorEnv, Scenario, lo
 from quietdial.envs.pacing.spec import ACTIONS, OBSERVATIONS
 
 ENV_ID = "quietdial.envs:quietdial/Pacing-v1"
-REAL_UNITS = ("theta", "ratio", "blend")
+REAL_UNITS = ("theta", "ratio", "controller", "blend")
 """Set-points of rules, in the rule's own unit; learners use the other kinds."""
 
 
@@ -31,8 +31,14 @@ def short(duration_s=20.0, preset="study-real-5"):
     return scenario.model_copy(update={"episode": episode, "rule": rule})
 
 
+def controller_for(action: str) -> dict[str, Any]:
+    """What the action `controller` needs besides."""
+    return {"controller": "genesys"} if action == "controller" else {}
+
+
 def make(**arguments: Any) -> gym.Env[Any, Any]:
     scenario = arguments.pop("scenario", "study-real-5")
+    arguments |= controller_for(arguments.get("action", ""))
     return gym.make(ENV_ID, scenario=scenario, **arguments)
 
 
@@ -145,6 +151,7 @@ def assert_same(one, two, where=""):
 @pytest.mark.parametrize("action", ACTIONS)
 def test_scalar_and_vector__agree_bit_for_bit(action):
     arguments: dict[str, Any] = {"scenario": short(120.0, "study-real-10"), "action": action}
+    arguments |= controller_for(action)
     vector = PacingVectorEnv(3, **arguments)
     scalars = [PacingEnv(**arguments) for _ in range(3)]
     vector.action_space.seed(5)

@@ -66,7 +66,8 @@ def worlds(draw):
 @given(worlds())
 def test_check_episode__holds_in_random_worlds(world):
     scenario, action, seed = world
-    env = PacingVectorEnv(4, scenario, action=action, observation="full")
+    controller = "genesys" if action == "controller" else None
+    env = PacingVectorEnv(4, scenario, action=action, observation="full", controller=controller)
     episode = check_episode(env, seed=seed)
     steps = round(scenario.episode.duration_s / scenario.episode.decision_interval_s)
     np.testing.assert_array_equal(episode.steps, steps)

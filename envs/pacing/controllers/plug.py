@@ -74,6 +74,12 @@ class Plugged:
         return round(self.controller.tick_s * 1000)
 
     @property
+    def knob_range(self) -> tuple[float, float]:
+        """Limits of the setting that the action sets."""
+        knob = self.controller.settings[self.knob_at]
+        return knob.low, knob.high
+
+    @property
     def memo(self) -> int:
         """Numbers that the controller remembers."""
         return self.controller.memo
