@@ -7,7 +7,9 @@ layers, so that a script in any language can evaluate it without a runtime for O
 
 from __future__ import annotations
 
+import inspect
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from quietdial.agents.policy import Feature, Frozen, LearnedAction
+from quietdial.agents.rules.base import Rule
 from quietdial.envs.errors import ExportError
-from quietdial.envs.scenario import describe_validation_error
+from quietdial.envs.scenario import Scenario, describe_validation_error
 
 FORMAT: Final = "quietdial-policy/1"
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -100,6 +103,12 @@ class Regulation(Frozen):
     wait_limit_s: float = Field(ge=0, description="answered calls are cut here")
     source: str = ""
 
+    @classmethod
+    def of(cls, scenario: Scenario) -> Regulation:
+        """The rule of a scenario."""
+        rule = scenario.rule
+        return cls(id=rule.id, cap=rule.cap, wait_limit_s=rule.wait_limit_s, source=rule.source)
+
 
 class Training(Frozen):
     """Where the policy comes from."""
@@ -141,19 +150,106 @@ class PlainLayer(Frozen):
     act: Literal["tanh", "identity"]
 
 
-class PolicyContract(Frozen):
-    """The whole of ``policy.json``."""
+class Contract(Frozen):
+    """What every policy's contract says, learned or hand-built."""
 
-    format: Literal["quietdial-policy/1"] = "quietdial-policy/1"
+    format: str
     name: str = Field(min_length=1, max_length=100)
     created: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")
     quietdial: str = Field(description="version of the package that exported")
-    features: tuple[ContractFeature, ...] = Field(min_length=1)
-    normalisation: Normalisation
-    action: ContractAction
     decision_interval_s: float = Field(gt=0)
     regulation: Regulation
     fallback: Fallback = Fallback()
+
+
+class RuleSetting(Frozen):
+    """A number that the operator of a rule sets."""
+
+    name: str = Field(min_length=1, max_length=100)
+    unit: str = Field(max_length=100)
+    value: float
+    low: float
+    high: float
+    meaning: str = Field(max_length=1000)
+
+    @model_validator(mode="after")
+    def _within(self) -> RuleSetting:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(
+                f"{self.name} = {self.value} must lie between {self.low} and {self.high}"
+            )
+        return self
+
+
+class RuleContract(Contract):
+    """A hand-built rule, in the words of the same contract; a rule has no network."""
+
+    format: Literal["quietdial-rule/1"] = "quietdial-rule/1"
+    rule: str = Field(description="the class that plays it, in quietdial.agents.rules")
+    formula: str = Field(description="what it computes, from the rule's documentation")
+    settings: tuple[RuleSetting, ...]
+    knob: str | None = Field(description="the setting by which it is tuned to a silent rate")
+    tick_s: float = Field(gt=0, description="it acts so often")
+    event: str = Field(default="", description="what makes it act besides")
+    sees: tuple[str, ...] = Field(min_length=1, description="what it must be told of the floor")
+    unit: Literal["new calls to place now"] = "new calls to place now"
+
+    @model_validator(mode="after")
+    def _has_knob(self) -> RuleContract:
+        if self.knob is not None and self.knob not in {s.name for s in self.settings}:
+            raise ValueError(f"the knob {self.knob!r} is none of the settings")
+        return self
+
+    @classmethod
+    def of(cls, rule: Rule, scenario: Scenario, created: str) -> RuleContract:
+        """Describe a rule as it would be run on a scenario's floor.
+
+        Args:
+            rule: the rule with its settings.
+            scenario: whose compliance rule and decision interval hold.
+            created: time stamp, UTC, like 2026-01-31T12:00:00Z.
+
+        Raises:
+            ExportError: the rule is given hidden truth, so no dialer can run it.
+        """
+        card = rule.card
+        if card.privileged:
+            raise ExportError(
+                f"{rule.name}: sees hidden truth, so no dialer can run it; it is for comparison"
+            )
+        return cls(
+            name=rule.name,
+            created=created,
+            quietdial=version("quietdial"),
+            decision_interval_s=scenario.episode.decision_interval_s,
+            regulation=Regulation.of(scenario),
+            rule=type(rule).__name__,
+            formula=inspect.getdoc(type(rule)) or "",
+            settings=tuple(
+                RuleSetting(
+                    name=s.name,
+                    unit=s.unit,
+                    value=float(getattr(rule, s.name)),
+                    low=s.low,
+                    high=s.high,
+                    meaning=s.meaning,
+                )
+                for s in card.settings
+            ),
+            knob=rule.knob_name,
+            tick_s=card.tick_s or scenario.episode.decision_interval_s,
+            event=card.event,
+            sees=card.sees,
+        )
+
+
+class PolicyContract(Contract):
+    """The whole of ``policy.json``."""
+
+    format: Literal["quietdial-policy/1"] = "quietdial-policy/1"
+    features: tuple[ContractFeature, ...] = Field(min_length=1)
+    normalisation: Normalisation
+    action: ContractAction
     training: Training
     parity: Parity
     onnx: Onnx

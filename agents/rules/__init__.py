@@ -4,6 +4,7 @@ from quietdial.agents.rules.base import ControllerRule
 from quietdial.agents.rules.genesys import Genesys
 from quietdial.agents.rules.marginal import Marginal
 from quietdial.agents.rules.simple import Blend, FixedRatio, Progressive
+from quietdial.agents.rules.vicidial import OSDial, RatioManager, VICIdial, with_drop_timer
 
 __all__ = [
     "Blend",
@@ -11,5 +12,9 @@ __all__ = [
     "FixedRatio",
     "Genesys",
     "Marginal",
+    "OSDial",
     "Progressive",
+    "RatioManager",
+    "VICIdial",
+    "with_drop_timer",
 ]

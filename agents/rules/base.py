@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.agents.policy import Policy
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.controllers.plug import (
     Controller,
@@ -20,6 +21,48 @@ from quietdial.envs.pacing.controllers.plug import (
     checked_setting,
     controller_of,
 )
+
+
+class Card(NamedTuple):
+    """What an operator must know of a rule.
+
+    Attributes:
+        settings: every number that can be set, with unit and limits.
+        tick_s: the rule acts so often [s]; None: at every decision of the scenario.
+        sees: what it reads of the floor, in words.
+        event: what makes it act besides, in words; empty: nothing.
+        privileged: whether it is given hidden truth, so that no dialer can run it.
+    """
+
+    settings: tuple[Setting, ...]
+    tick_s: float | None
+    sees: tuple[str, ...]
+    event: str = ""
+    privileged: bool = False
+
+
+@runtime_checkable
+class Rule(Policy, Protocol):
+    """A hand-built policy whose action never changes; it acts inside the kernel.
+
+    Besides what every policy has: `constant`, true, so that it may be played many decisions at a
+    time (`World.hold`), `world_options`, what the world must be told, and `card`.
+    """
+
+    @property
+    def constant(self) -> bool:
+        """True: the action is the same at every decision."""
+        ...
+
+    @property
+    def world_options(self) -> Mapping[str, Any]:
+        """Further arguments of the World: its controller with settings, where tables come from."""
+        ...
+
+    @property
+    def card(self) -> Card:
+        """Settings, period and sight."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +95,12 @@ class ControllerRule:
     def described(self) -> Controller:
         """The controller: its tick, settings with units and limits, and what it sees."""
         return controller_of(self.controller)
+
+    @property
+    def card(self) -> Card:
+        """Settings, period and sight."""
+        described = self.described
+        return Card(described.settings, described.tick_s, described.sees)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.policy import THETA_RANGE, checked_knob
+from quietdial.agents.rules.base import Card
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.controllers.plug import Setting
 from quietdial.envs.pacing.params import KNOWLEDGE, Knowledge
 
 PRIVILEGED = ("true-rate", "true-parameters", "true-releases", "true-answers", "all")
@@ -70,6 +72,23 @@ class Marginal:
     def world_options(self) -> Mapping[str, Any]:
         """What the world must be told: where the tables come from."""
         return {} if self.knowledge == "believed" else {"knowledge": self.knowledge}
+
+    @property
+    def card(self) -> Card:
+        """Settings, period and sight."""
+        theta = Setting("theta", "probability", 0.02, *THETA_RANGE, "that one more goes silent")
+        sees: tuple[str, ...] = (
+            "ages of calls in flight",
+            "ages of agent states",
+            "waiting callees",
+            "answered and finished calls",
+        )
+        if self.knowledge == "learnt":
+            sees += ("lengths of talks, wrap-ups and ringing",)
+        privileged = self.knowledge in PRIVILEGED
+        if privileged:
+            sees += (f"hidden truth: {self.knowledge}",)
+        return Card((theta,), None, sees, privileged=privileged)
 
     @property
     def knob(self) -> float:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.policy import checked_knob
+from quietdial.agents.rules.base import Card
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.controllers.plug import Setting
 
 _RATIO_RANGE = (0.2, 20.0)
 
@@ -33,6 +35,11 @@ class Progressive:
     knob_range: tuple[float, float] | None = field(default=None, init=False, repr=False)
     constant: bool = field(default=True, init=False, repr=False)
     world_options: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def card(self) -> Card:
+        """Settings, period and sight."""
+        return Card((), None, ("idle agents", "calls in flight", "waiting callees"))
 
     def act(
         self, obs: NDArray[Any], state: object | None = None
@@ -96,6 +103,13 @@ class FixedRatio(_RatioRule):
     name: str = field(default="fixed-ratio", init=False, repr=False)
     action: str = field(default="ratio", init=False, repr=False)
 
+    @property
+    def card(self) -> Card:
+        """Settings, period and sight."""
+        meaning = "calls in flight for each idle agent"
+        ratio = Setting("ratio", "calls per agent", 2.0, *_RATIO_RANGE, meaning)
+        return Card((ratio,), None, ("idle agents", "calls in flight"))
+
 
 @dataclass(frozen=True)
 class Blend(_RatioRule):
@@ -115,3 +129,11 @@ class Blend(_RatioRule):
 
     name: str = field(default="blend", init=False, repr=False)
     action: str = field(default="blend", init=False, repr=False)
+
+    @property
+    def card(self) -> Card:
+        """Settings, period and sight."""
+        meaning = "dials for each idle outbound agent"
+        ratio = Setting("ratio", "calls per agent", 2.0, *_RATIO_RANGE, meaning)
+        sees = ("idle agents", "calls in flight", "ends of services")
+        return Card((ratio,), None, sees, event="a service ends")
