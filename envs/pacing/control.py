@@ -124,15 +124,13 @@ def _releases_ahead(b, s, p):  # type: ignore[no-untyped-def]
     r0 = r1 = r2 = r3 = r4 = 0.0
     v0 = v1 = v2 = v3 = v4 = 0.0
     now = s.head[b, NOW]
+    table = s.release[b] if p.n[LEARNS] else p.release
     for i in range(p.n[N_AGENTS]):
         state = s.agent[b, i, AGENT_STATE]
         if state == IDLE or (p.n[HAS_INBOUND] and p.shifts[i, SPARE_GROUP]):
             continue
         age = min((now - s.agent[b, i, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
-        if p.n[LEARNS] and state <= WRAP:
-            q = s.release[b, state - TALK, age]
-        else:
-            q = p.release[state - 1, age]
+        q = table[state - 1, age]
         r0 += q[0]
         r1 += q[1]
         r2 += q[2]
@@ -182,6 +180,7 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     elif left > 0:
         rate = answer_rate(b, s, p)
         second = now // 1000
+        table = s.ring[b] if p.n[LEARNS] else p.ring
         slots = p.n[N_COHORTS]
         at = second % slots
         for age in range(slots):
@@ -189,7 +188,7 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
             at = at - 1 if at > 0 else slots - 1
             if calls == 0:
                 continue
-            ring = s.ring[b, age] if p.n[LEARNS] else p.ring[age]
+            ring = table[age]
             alive = rate * ring[0] + (1.0 - rate) * ring[1]
             scale = rate / alive if alive > 1e-9 else 0.0
             n = np.float64(calls)

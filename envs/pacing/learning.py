@@ -28,6 +28,7 @@ from quietdial.envs.pacing.state import (
     DIAL_ENDED,
     GRID,
     LEARN_EVERY_MS,
+    N_AGENT_STATES,
     N_LESSONS,
     NOW,
     TALK,
@@ -69,10 +70,10 @@ def forget(b, s, p):  # type: ignore[no-untyped-def]
     for row in range(N_LESSONS):
         for i in range(AGE_BINS):
             s.lesson[b, row, i] = 0.0
-    for i in range(AGE_BINS):
-        for g in range(GRID):
-            s.release[b, 0, i, g] = p.release[TALK - 1, i, g]
-            s.release[b, 1, i, g] = p.release[WRAP - 1, i, g]
+    for state in range(N_AGENT_STATES - 1):
+        for i in range(AGE_BINS):
+            for g in range(GRID):
+                s.release[b, state, i, g] = p.release[state, i, g]
     for i in range(p.ring.shape[0]):
         for column in range(2 + GRID):
             s.ring[b, i, column] = p.ring[i, column]
@@ -93,9 +94,9 @@ def relearn(b, s, p):  # type: ignore[no-untyped-def]
         _learn_ring(b, s, p)
         if p.n[HAS_WRAP]:
             _learn_hazards(b, s, p, WRAP, WRAP_ENDED)
-            _fill(b, s, p, 1, False, stay)
+            _fill(b, s, p, WRAP, False, stay)
         _learn_hazards(b, s, p, TALK, TALK_ENDED)
-    _fill(b, s, p, 0, p.n[HAS_WRAP] > 0, stay)
+    _fill(b, s, p, TALK, p.n[HAS_WRAP] > 0, stay)
 
 
 @compiled()
@@ -159,11 +160,12 @@ def _wrap_within(b, s, ahead_s):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _fill(b, s, p, row, then_wrap, stay):  # type: ignore[no-untyped-def]
+def _fill(b, s, p, state, then_wrap, stay):  # type: ignore[no-untyped-def]
     """Release table of a state from its mass by age bin: the middle of each bin, every look-ahead.
 
     P(ends within h, and the wrap-up with it | age) by summing over the bins ahead.
     """
+    row = state - 1
     law = s.lesson[b, N_LESSONS + row]
     alive = 1.0
     last = 0

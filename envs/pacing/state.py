@@ -232,7 +232,7 @@ class State(NamedTuple):
     memo: FloatArray  # (B, M) what a controller remembers
     tape: IntArray  # (B, TAPE_ROWS, N_TAPE) ring of totals, one row every 15 s
     lesson: FloatArray  # (B, 2 N_LESSONS, AGE_BINS) counts, then the laws made of them
-    release: FloatArray  # (B, 2, AGE_BINS, GRID) learnt table, as Params.release for talk and wrap
+    release: FloatArray  # (B, states less idle, AGE_BINS, GRID) learnt table, as Params.release
     ring: FloatArray  # (B, R, 2 + GRID) learnt table, as Params.ring
 
 
@@ -283,6 +283,6 @@ def make_state(
         memo=np.zeros((b, memo)),
         tape=np.zeros((b, TAPE_ROWS * tape, N_TAPE), np.int64),
         lesson=np.zeros((b, 2 * N_LESSONS * learns, age_bins)),
-        release=np.zeros((b, 2 * learns, age_bins, GRID)),
+        release=np.zeros((b, (N_AGENT_STATES - 1) * learns, age_bins, GRID)),
         ring=np.zeros((b, params.ring.shape[0] * learns, 2 + GRID)),
     )
