@@ -29,7 +29,7 @@ anew, and the level is that of last night, as in the product's database.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from quietdial.agents.rules.base import ControllerRule
@@ -119,9 +119,9 @@ class VICIdial(_LevelRule):
     flight + waiting + talked on), halves to even, at least 0. With available_only_ratio_tally the
     INCALL agents and the calls talked on are left out on both sides.
 
-    Blended campaigns take diff and N from the placer's last 20 loops (50 s), waiting inbound callers
-    included in diff; N is then ready + INCALL agents. Inbound calls (waiting, and talked on by the
-    campaign's own agents) count as existing lines only while no agent is ready.
+    Blended campaigns take diff and N from the placer's last 20 loops (50 s), waiting inbound
+    callers included in diff; N is then ready + INCALL agents. Inbound calls (waiting, and talked on
+    by the campaign's own agents) count as existing lines only while no agent is ready.
 
     Source: survey of dialers, sections 1.1.a to 1.1.d and 4.1. Confidence: the survey read the
     source code. Our reading: fewer agents than available_only_tally_threshold_agents turn the
@@ -152,7 +152,7 @@ class VICIdial(_LevelRule):
         incall_tally_threshold_seconds: INCALL agents count while their call is younger [s]; 0: all.
         dial_level_threshold: agents that are counted for the following.
         dial_level_threshold_agents: with fewer of them the level is 1.
-        campaign_allow_inbound: blended campaign; AS_THE_FLOOR: where the scenario has inbound calls.
+        campaign_allow_inbound: blended campaign; AS_THE_FLOOR: where there are inbound calls.
         ofcom_uk_drop_calc: correct the drops for machines, by those that agents marked: with
             a = marked / (handled + marked), drops' = drops (1 - a), rate = drops' / (handled +
             drops').
@@ -187,16 +187,16 @@ class VICIdial(_LevelRule):
 class OSDial(_LevelRule):
     """OSDial: VICIdial's differential with a lowest level and a gentler average mode.
 
-    As `VICIdial`, but N is the mean of the counted agents (ready + INCALL) and the level is at least
-    adaptive_minimum_level. Above the limit ADAPT_AVERAGE looks at drops / answers of the last 1 and
-    5 minutes: both within the limit, L <- L (1000 + m) / 1000; only that of 1 minute within, L stays;
-    else L <- L (1000 - m) / 1000. More than 20 calls in the last minute and more than half of its
-    answers dropped: L x 0.75 x 0.999.
+    As `VICIdial`, but N is the mean of the counted agents (ready + INCALL) and the level is at
+    least adaptive_minimum_level. Above the limit ADAPT_AVERAGE looks at drops / answers of the last
+    1 and 5 minutes: both within the limit, L <- L (1000 + m) / 1000; only that of 1 minute within,
+    L stays; else L <- L (1000 - m) / 1000. More than 20 calls in the last minute and more than half
+    of its answers dropped: L x 0.75 x 0.999.
 
     Source: survey of dialers, section 1.1.g (source code of 2014), settings as in 1.1.a. Our
-    reading: in the average mode L is the level before the differential of this step, which therefore
-    rests while the campaign is above its limit; the statistics are refreshed each 60 s and the
-    placer is VICIdial's.
+    reading: in the average mode L is the level before the differential of this step, which so rests
+    while the campaign is above its limit; the statistics are refreshed each 60 s and the placer is
+    VICIdial's.
     Knob: `adaptive_dl_diff_target`, agents; with RATIO `auto_dial_level`. Loops and sight as
     `VICIdial`.
 
@@ -240,14 +240,15 @@ class RatioManager(_LevelRule):
     Otherwise up, if the ready agents have been ready longer on average than the threshold for their
     number: under 5, 5 to 9, 10 or more. Between lowest_level and highest_level.
 
-    Source: the add-on's wiki page (survey of dialers, section 1.1.h). Confidence: documentation; the
-    thresholds of waiting are built into the product and not published, so 15, 10 and 5 s are ours.
+    Source: the add-on's wiki page (survey of dialers, section 1.1.h). Confidence: documentation;
+    the thresholds of waiting are built into the product and not published, so 15, 10 and 5 s are
+    ours.
     Placer, statistics and sight as `VICIdial`; it also sees how long agents have been ready.
     Knob: `adaptive_dropped_percentage` [%].
 
     Attributes:
         adaptive_dropped_percentage: limit of today's drops / answers [%].
-        lowest_level: lowest level, lines per agent; 3 to 4 is the page's example of a neutral range.
+        lowest_level: lowest level, lines per agent; 3 to 4 is the page's neutral range.
         highest_level: highest level, not below the lowest.
         auto_dial_level: level at the start of the first day.
         long_wait_few_s: mean wait that is too long with under 5 ready agents [s].
@@ -267,8 +268,6 @@ class RatioManager(_LevelRule):
     long_wait_many_s: float = 5.0
     available_only_ratio_tally: bool = False
 
-    name: str = field(default="ratio-manager", init=False, repr=False)
-
     def __post_init__(self) -> None:
         """Refuse a highest level below the lowest."""
         super().__post_init__()
@@ -283,9 +282,9 @@ def with_drop_timer(scenario: Scenario, drop_call_seconds: float) -> Scenario:
     """The scenario as a VICIdial server with another drop timer would make it.
 
     The worlds cut a waiting callee at the rule's `wait_limit_s`, which is a server whose
-    `drop_call_seconds` equals the limit. With a shorter timer the callee is cut earlier, so
-    more calls are silent; the timer counts from the answer. With a longer one (the product's default
-    is 5 s) the callee stays on the line after the limit, at most until the timer runs out: an agent
+    `drop_call_seconds` equals the limit. With a shorter timer the callee is cut earlier, so more
+    calls are silent; the timer counts from the answer. With a longer one (the product's default is
+    5 s) the callee stays on the line after the limit, at most until the timer runs out: an agent
     who comes in between has a late conversation. It is a success to VICIdial, whose statistics then
     show fewer drops, but stays silent for the regulator. The rule's own counting does not change.
 
