@@ -20,7 +20,22 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.jit import entry_point
 
 MODULES: dict[str, str] = {
+    "amazon": "amazon",
+    "dctr": "unicom",
     "genesys": "ratios",
+    "issabel": "issabel",
+    "osdial": "vicidial",
+    "predict1": "unicom",
+    "predict1-pi": "unicom",
+    "marginal-budget": "feedback",
+    "preview": "preview",
+    "quantile-age": "quantile",
+    "quantile-blind": "quantile",
+    "ratio-manager": "vicidial",
+    "sinch": "ratios",
+    "uccx": "ratios",
+    "vicidial": "vicidial",
+    "webitel": "webitel",
 }
 """Name of each controller and the file of this folder that describes it in `CONTROLLERS`."""
 

@@ -1,0 +1,34 @@
+"""Budget feedback on the threshold of the marginal rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from quietdial.agents.rules.quantile import LookAheadRule
+
+
+@dataclass(frozen=True)
+class MarginalBudget(LookAheadRule):
+    """The marginal rule, its threshold moved by how much of the allowed silent calls is left.
+
+    Formula: every 15 s theta' = theta exp(clip(kappa (target (A + 50) - S - 50 target) / 50, -4,
+    2.5)), with S silent and A answered calls so far; every second the marginal rule dials with
+    theta' (see agents/rules/marginal.py).
+    Source: science study, part D, budget feedback (kappa 10, target 2.4 to 2.7 % for a cap of 3 %).
+    Interpreted: S and A are what the dialer counts itself, in the window of the rule that comes
+    first (a day, where a campaign lasts a day); callees who still wait are in neither.
+    Knob: `target`, a silent rate, 1e-4 to 0.2. Acts every second, moves the threshold every 15 s.
+    Sees: what the marginal rule sees, and its own silent and answered calls.
+
+    Attributes:
+        theta: threshold while the silent rate is on target, a probability.
+        kappa: strength of the feedback; 0 gives the marginal rule.
+        target: silent rate to keep.
+    """
+
+    controller: ClassVar[str] = "marginal-budget"
+
+    theta: float = 0.02
+    kappa: float = 10.0
+    target: float = 0.027

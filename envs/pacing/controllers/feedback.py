@@ -1,0 +1,71 @@
+"""The marginal rule with its threshold under budget feedback."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quietdial.envs.pacing import chance
+from quietdial.envs.pacing.book import params_at, state_at
+from quietdial.envs.pacing.control import look_ahead, marginal_dials
+from quietdial.envs.pacing.controllers.plug import Controller, Setting
+from quietdial.envs.pacing.controllers.sight import MEMO, keep_books, setting, today
+from quietdial.envs.pacing.full.windows import window_counts
+from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.params import IS_FULL
+from quietdial.envs.pacing.state import ANSWERS_SEEN, DROPS_SEEN
+
+_TICKS, _THETA = MEMO, MEMO + 1
+_EVERY_TICKS = 15
+_CALLS = 50.0
+
+
+@compiled(inline="always")
+def budget_threshold(curves, theta, kappa, target, silent, answered):  # type: ignore[no-untyped-def]
+    """The threshold theta exp(clip(kappa (target (A + 50) - S - 50 target) / 50, -4, 2.5))."""
+    left = target * (answered + _CALLS) - silent - _CALLS * target
+    return theta * chance.exp(curves, min(max(kappa * left / _CALLS, -4.0), 2.5))
+
+
+@compiled(inline="always")
+def _budget_counts(b, s, p):  # type: ignore[no-untyped-def]
+    """(silent, answered) as the dialer sees them: of the rule's first window, else of the day."""
+    if p.n[IS_FULL]:
+        return window_counts(b, s, p, 0)
+    return np.float64(today(b, s, p, DROPS_SEEN)), np.float64(today(b, s, p, ANSWERS_SEEN))
+
+
+def _marginal_budget(address, b):  # type: ignore[no-untyped-def]
+    """The marginal rule with a fed-back threshold; see agents/rules/feedback.py."""
+    s, p = state_at(address), params_at(address)
+    keep_books(b, s, p)
+    memo = s.memo[b]
+    if np.int64(memo[_TICKS]) % _EVERY_TICKS == 0:
+        silent, answered = _budget_counts(b, s, p)
+        theta, kappa, target = setting(b, s, p, 0), setting(b, s, p, 1), setting(b, s, p, 2)
+        memo[_THETA] = budget_threshold(p.curves, theta, kappa, target, silent, answered)
+    memo[_TICKS] += 1.0
+    look_ahead(b, s, p)
+    return marginal_dials(b, s, p, memo[_THETA])
+
+
+CONTROLLERS = {
+    "marginal-budget": Controller(
+        name="marginal-budget",
+        tick_s=1.0,
+        knob="target",
+        settings=(
+            Setting("theta", "probability", 0.02, 1e-4, 0.5, "threshold while on target"),
+            Setting("kappa", "1", 10.0, 0.0, 200.0, "strength of the feedback"),
+            Setting("target", "share", 0.027, 1e-4, 0.2, "silent rate to keep"),
+        ),
+        sees=(
+            "ages of calls in flight",
+            "ages of the agents' states",
+            "waiting callees",
+            "its answer rate",
+            "its silent rate",
+        ),
+        tick=_marginal_budget,
+        memo=MEMO + 2,
+    ),
+}
