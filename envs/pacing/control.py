@@ -12,7 +12,7 @@ import numpy as np
 
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.book import ask_controller
-from quietdial.envs.pacing.foresight import answers_ahead, releases_known
+from quietdial.envs.pacing.foresight import answers_ahead, releases_known, worst_to_come
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
 from quietdial.envs.pacing.params import (
@@ -220,6 +220,8 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     sight[SIGHT + 12] = v2
     sight[SIGHT + 13] = v3
     sight[SIGHT + 14] = v4
+    if p.n[TRUE_ANSWERS] and p.n[TRUE_RELEASES]:
+        worst_to_come(b, s)
 
 
 @compiled(inline="always")

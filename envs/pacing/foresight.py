@@ -88,8 +88,25 @@ def releases_known(b, s, p):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def worst_to_come(b, s):  # type: ignore[no-untyped-def]
+    """Let no look-ahead be better than a later one, when answers and releases are both known.
+
+    A call that is answered early takes an agent whom a call that is answered later will miss, and
+    dials cannot be taken back; expectations alone leave room to dial less in the meantime.
+    """
+    sight = s.est[b]
+    for at in range(GRID - 1):
+        g = GRID - 2 - at
+        later = sight[SIGHT + GRID + g + 1] - sight[SIGHT + g + 1]
+        sight[SIGHT + GRID + g] = max(sight[SIGHT + GRID + g], sight[SIGHT + g] + later)
+
+
+@compiled()
 def answers_ahead(b, s, p):  # type: ignore[no-untyped-def]
-    """True numbers of calls in flight that a person answers within each look-ahead (5 float64)."""
+    """True numbers of calls in flight that a person answers within each look-ahead (5 float64).
+
+    The last one counts all that will ever be answered: none of them can be taken back.
+    """
     a0 = a1 = a2 = a3 = a4 = 0.0
     now = s.head[b, NOW]
     for at in range(s.head[b, HEAP]):
@@ -105,5 +122,5 @@ def answers_ahead(b, s, p):  # type: ignore[no-untyped-def]
         a1 += ahead_s <= p.ahead_s[1, 0]
         a2 += ahead_s <= p.ahead_s[2, 0]
         a3 += ahead_s <= p.ahead_s[3, 0]
-        a4 += ahead_s <= p.ahead_s[4, 0]
+        a4 += 1.0
     return a0, a1, a2, a3, a4
