@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -340,10 +341,11 @@ def _simulate(args: Args) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class BenchArgs:
-    """Measure the environment: its speed, or how well it reproduces the feasibility study."""
+    """Measure the environment: its speed, that of the rules, or how well it meets the study."""
 
-    what: Annotated[Literal["env", "study"], tyro.conf.Positional] = "env"
-    """env: speed against SimPy and SyncVectorEnv in the same run; study: the study's figures"""
+    what: Annotated[Literal["env", "rules", "study"], tyro.conf.Positional] = "env"
+    """env: speed against SimPy and SyncVectorEnv in the same run; rules: time that every pacing
+    rule takes; study: the feasibility study's figures"""
     quick: bool = False
     """a few seconds, rough figures"""
     output: Path | None = None
@@ -361,6 +363,10 @@ def _bench(args: Args) -> int:
         from quietdial.experiments.bench import study
 
         study.run(quick=asked.quick, output=asked.output, console=_console())
+    elif asked.what == "rules":
+        from quietdial.experiments.bench import rules_speed
+
+        rules_speed.run(quick=asked.quick, output=asked.output, console=_console())
     else:
         from quietdial.experiments.bench import env_speed
 
@@ -402,6 +408,71 @@ def _proof(args: Args) -> int:
         command=_command("proof", args),
     )
     return EXIT_FAILED if any(finished.failed for finished in found) else EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class LeagueArgs:
+    """Play all rules on all scenarios at equal silent rate, and show the table.
+
+    Exit code 1 if a job failed or a rule is significantly above the exact optimum. The work folder
+    keeps what is finished: after an interruption the same command goes on.
+    """
+
+    scenario: tuple[str, ...] = ()
+    """preset names or YAML files; none: all presets"""
+    rule: tuple[str, ...] = ()
+    """participants; none: all"""
+    policy: tuple[Path, ...] = ()
+    """run folders of learned policies that play too"""
+    rate: tuple[float, ...] = (0.03, 0.01)
+    """silent / answered that every knob is tuned to"""
+    half_width: float = 0.002
+    """wanted half-width of the difference to marginal, utilisation (0.002: 0.2 points)"""
+    least_days: int = 16
+    """test days before the first look at the half-width"""
+    most_days: int = 96
+    """most test days; fewer in large worlds"""
+    tune_agent_hours: float = 6_000.0
+    """agent-hours for every knob that is tried"""
+    test_agent_hours: float = 40_000.0
+    """agent-hours for the figures of a rule at one rate"""
+    jobs: int = os.cpu_count() or 1
+    """processes"""
+    work: Path = Path("runs/league")
+    """folder that keeps finished jobs until what they depend on changes"""
+    page: Path | None = None
+    """Markdown file for the table"""
+    output: Path | None = None
+    """JSON file for the figures"""
+    pictures: Path | None = None
+    """folder for the pictures"""
+
+
+def _league(args: Args) -> int:
+    """Play all rules on all scenarios at equal silent rate, and show the table."""
+    asked = _parse(LeagueArgs, args, "league")
+    from quietdial.experiments.league.command import Outputs, run_league
+    from quietdial.experiments.league.settings import Settings
+
+    found = run_league(
+        asked.scenario or preset_names(),
+        Settings(
+            rates=tuple(sorted(asked.rate, reverse=True)),
+            half_width=asked.half_width,
+            least=asked.least_days,
+            most=asked.most_days,
+            tune_agent_h=asked.tune_agent_hours,
+            test_agent_h=asked.test_agent_hours,
+        ),
+        _console(),
+        work=asked.work,
+        processes=asked.jobs,
+        only=asked.rule,
+        runs=tuple(str(path) for path in asked.policy),
+        outputs=Outputs(page=asked.page, result=asked.output, pictures=asked.pictures),
+        command=_command("league", args),
+    )
+    return EXIT_OK if found.passed else EXIT_FAILED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -490,6 +561,16 @@ def _rules(args: Args) -> int:
     return EXIT_OK
 
 
+def _pacing_rules(args: Args) -> int:
+    """Print the page of the pacing rules (Markdown)."""
+    if args:
+        raise ConfigError(f"quietdial pacing-rules takes no arguments, not {' '.join(args)}")
+    from quietdial.agents.rules.page import page
+
+    sys.stdout.write(page())
+    return EXIT_OK
+
+
 VERBS: dict[str, Callable[[Args], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -499,10 +580,12 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "simulate": _simulate,
     "bench": _bench,
     "proof": _proof,
+    "league": _league,
     "tensorboard": _tensorboard,
     "scenarios": _scenarios,
     "reference": _reference,
     "rules": _rules,
+    "pacing-rules": _pacing_rules,
 }
 
 

@@ -7,16 +7,17 @@ paired by day.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.policy import LearnedPolicy, Policy, features_of
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
-from quietdial.envs.errors import ConfigError
+from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.regulation.calendar import sessions_of
 from quietdial.envs.scenario import Scenario
@@ -68,11 +69,14 @@ def make_world(
 ) -> World:
     """A world in which `policy` can act: its observation set, action kind and base threshold.
 
+    A rule that runs inside the world says in `world_options` which one and with which settings.
     With `records` it keeps a raw log of every event (`envs/records.py`).
     Raises `ConfigError` when a learned policy's inputs, actions or decision interval are others
     than this world's.
     """
-    options: dict[str, Any] = {"records": True} if records else {}
+    options: dict[str, Any] = {**getattr(policy, "world_options", {})}
+    if records:
+        options["records"] = True
     world = World(
         n_campaigns,
         scenario,
@@ -107,6 +111,8 @@ def play_days(
 ) -> PolicyDays:
     """Play whole days with one policy.
 
+    A policy whose action never changes (`constant`) is played an hour at a time in compiled code.
+
     Args:
         policy: who decides.
         scenario: the world; every day is one episode of it.
@@ -115,30 +121,92 @@ def play_days(
         batch: days that are played side by side; the result does not depend on it.
 
     Returns:
-        The totals of every day.
+        The totals of every day, its calls by hour, and its windows.
     """
-    parts: list[dict[str, NDArray[np.float64]]] = []
+    days: PolicyDays | None = None
     label = f"{policy.name}: {len(seeds)} days"
     for begin in range(0, len(seeds), batch):
         chunk = seeds[begin : begin + batch]
-        world = make_world(policy, scenario, len(chunk))
-        everywhere = np.ones(len(chunk), np.bool_)
-        world.begin(everywhere, [int(seed) for seed in chunk])
-        end_s = sessions_of(scenario)[-1].close_ms / 1000
-        state: object | None = None
-        step, over = 0, False
-        while not over:
-            actions, state = policy.act(world.observe(), state)
-            over = bool(world.step(actions, everywhere)[0, 4])  # all rows end together
-            if report is not None and step % 512 == 0:
-                share = float(world.clock_s()[0]) / end_s
-                report(label, begin / len(seeds) + len(chunk) / len(seeds) * share)
-            step += 1
-        parts.append(world.totals())
-    if report is not None:
-        report(label, 1.0)
-    days = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return PolicyDays(policy.name, policy.knob_name, policy.knob, seeds, days)
+
+        def done(share: float, begin: int = begin, size: int = len(chunk)) -> None:
+            if report is not None:
+                report(label, (begin + size * share) / len(seeds))
+
+        part = _play_batch(policy, scenario, chunk, done)
+        days = part if days is None else days.followed_by(part)
+    if days is None:
+        raise ConfigError(f"{policy.name}: no days to play; give at least one seed")
+    return days
+
+
+class _Stretch(NamedTuple):
+    """Decision intervals that lie in one hour of one session."""
+
+    hour: int
+    n_steps: int
+
+
+def _stretches(scenario: Scenario) -> list[_Stretch]:
+    """All decision intervals of an episode, hour by hour since each opening."""
+    step_ms = round(1000 * scenario.episode.decision_interval_s)
+    an_hour = max(3_600_000 // step_ms, 1)
+    found: list[_Stretch] = []
+    for session in sessions_of(scenario):
+        n_steps = -(-(session.close_ms - session.open_ms) // step_ms)
+        for first in range(0, n_steps, an_hour):
+            hour = first * step_ms // 3_600_000
+            found.append(_Stretch(hour, min(an_hour, n_steps - first)))
+    return found
+
+
+def _play_batch(
+    policy: Policy, scenario: Scenario, seeds: NDArray[np.int64], done: Callable[[float], None]
+) -> PolicyDays:
+    """Play days side by side; arguments as in :func:`play_days`."""
+    world = make_world(policy, scenario, len(seeds))
+    everywhere = np.ones(len(seeds), np.bool_)
+    world.begin(everywhere, [int(seed) for seed in seeds])
+    stretches = _stretches(scenario)
+    n_hours = 1 + max(stretch.hour for stretch in stretches)
+    hours = {name: np.zeros((len(seeds), n_hours)) for name in ("silent", "answered")}
+    totals = world.totals()
+    state: object | None = None
+    over = False
+    for number, stretch in enumerate(stretches, start=1):
+        over, state = _play_steps(policy, world, everywhere, stretch.n_steps, state)
+        before, totals = totals, world.totals()
+        for name, counts in hours.items():
+            counts[:, stretch.hour] += totals[name] - before[name]
+        done(number / len(stretches))
+    if not over:
+        raise QuietDialError(f"{scenario.name}: the episode is longer than its sessions")
+    windows: dict[str, NDArray[np.float64]] = {}
+    if world.is_full:
+        first = world.windows()
+        windows = {name: first[name][:, 0] for name in ("closed", "breached")}
+    return PolicyDays(
+        policy.name, policy.knob_name, policy.knob, seeds, totals, hours=hours, windows=windows
+    )
+
+
+def _play_steps(
+    policy: Policy,
+    world: World,
+    everywhere: NDArray[np.bool_],
+    n_steps: int,
+    state: object | None,
+) -> tuple[bool, object | None]:
+    """Play decision intervals; whether the episode is over, and the policy's state."""
+    if getattr(policy, "constant", False):
+        actions, state = policy.act(world.observe(), state)
+        return bool(world.hold(actions, everywhere, n_steps)[0, 4]), state
+    over = False
+    for _ in range(n_steps):
+        actions, state = policy.act(world.observe(), state)
+        over = bool(world.step(actions, everywhere)[0, 4])  # all rows end together
+        if over:
+            break
+    return over, state
 
 
 def silent_rate(days: PolicyDays) -> float:
@@ -226,6 +294,132 @@ def _false_position(
         else:
             high, high_error, low_error = knob, error, low_error / 2
     return min(((low, low_error), (high, high_error)), key=lambda pair: abs(pair[1]))
+
+
+class _Sweep:
+    """Knobs that were measured on the tuning days, for any number of rates."""
+
+    def __init__(
+        self, policy: Policy, scenario: Scenario, seeds: NDArray[np.int64], batch: int
+    ) -> None:
+        self.policy, self.scenario, self.seeds, self.batch = policy, scenario, seeds, batch
+        if policy.knob_range is None or policy.knob is None:
+            raise ConfigError(f"{policy.name} has no knob to tune")
+        self.low, self.high = policy.knob_range
+        self.start = min(max(policy.knob, self.low), self.high)
+        self.tried: dict[float, tuple[float, float]] = {}
+
+    def measure(self, knob: float) -> None:
+        """Play the tuning days with a knob, unless that was done."""
+        if knob not in self.tried:
+            policy = self.policy.with_knob(knob)
+            days = play_days(policy, self.scenario, self.seeds, batch=self.batch)
+            self.tried[knob] = (silent_rate(days), float(days.utilisation.mean()))
+
+    def points(self) -> tuple[tuple[float, float, float], ...]:
+        """(knob, silent rate, utilisation), by knob."""
+        return tuple((knob, *self.tried[knob]) for knob in sorted(self.tried))
+
+    def nearest(self, rate: float) -> float:
+        """The measured knob whose silent rate is nearest to `rate`, the lower one of two."""
+        return min(sorted(self.tried), key=lambda knob: abs(self.tried[knob][0] - rate))
+
+    def next_knob(self, rate: float) -> float | None:
+        """The knob to measure next on the way to `rate`; None if there is none left."""
+        if not self.tried:
+            return self.start
+        knobs = sorted(self.tried)
+        x = [self._place(knob) for knob in knobs]
+        y = [_height(self.tried[knob][0], rate) for knob in knobs]
+        for i in range(len(knobs) - 1):
+            if y[i] <= 0.0 < y[i + 1]:
+                return self._between(x[i : i + 2], y[i : i + 2], knobs[i : i + 2])
+        return self._beyond(x, y)
+
+    def _between(self, x: list[float], y: list[float], knobs: list[float]) -> float | None:
+        """Where a straight line meets the rate, well inside the bracket."""
+        share = min(max(y[0] / (y[0] - y[1]), 0.15), 0.85)
+        knob = self._knob(x[0] + share * (x[1] - x[0]))
+        too_near = 0.005 * max(abs(knob), 1e-6)  # luck of the days, not the knob, decides there
+        return None if min(knob - knobs[0], knobs[1] - knob) <= too_near else knob
+
+    def _beyond(self, x: list[float], y: list[float]) -> float | None:
+        """A step out of the measured range, along the line through the two outermost knobs."""
+        up = y[-1] <= 0.0
+        end, inner = (-1, -2) if up else (0, 1)
+        slope = 0.0 if len(x) < 2 else (y[end] - y[inner]) / (x[end] - x[inner])
+        width = self._place(self.high) - self._place(self.low)
+        step = 1.15 * abs(y[end]) / slope if slope > 0.0 else math.inf
+        first = 0.04 * width
+        step = min(max(step, 0.25 * first), 5.0 * first if len(x) > 1 else first)
+        knob = self._knob(x[end] + (step if up else -step))
+        return None if knob in self.tried else knob
+
+    def _place(self, knob: float) -> float:
+        """Knobs above 0 are measured in ratios, others in differences."""
+        return math.log(knob) if self.low > 0.0 else knob
+
+    def _knob(self, place: float) -> float:
+        knob = math.exp(place) if self.low > 0.0 else place
+        return min(max(knob, self.low), self.high)
+
+
+def _height(rate: float, target: float) -> float:
+    """How far a silent rate is above the target, in logarithms; finite at a rate of 0."""
+    return math.log((rate + 1e-4) / (target + 1e-4))
+
+
+def tune_rates(
+    policy: Policy,
+    scenario: Scenario,
+    rates: Sequence[float],
+    seeds: NDArray[np.int64],
+    *,
+    tolerance: float = 0.03,
+    reach: float = 0.1,
+    most_trials: int = 10,
+    batch: int = 64,
+    known: Sequence[tuple[float, float, float]] = (),
+) -> tuple[Tuned, ...]:
+    """Set the knob to each of several silent rates, from one common sweep of knobs.
+
+    Every measured knob serves all rates. Between two knobs around a rate the next one is where a
+    line through them meets it (logarithm of the rate over the logarithm of the knob); outside, the
+    line through the outermost two is followed.
+
+    Args:
+        policy: whose knob is tuned; it must have one.
+        scenario: the world.
+        rates: silent / answered, each in (0, 1).
+        seeds: the tuning days.
+        tolerance: a rate is met when the tuning days' rate is within this share of it.
+        reach: a rate counts as reached within this share of it.
+        most_trials: most knobs that are measured for the first rate; each further one has half.
+        batch: days played side by side.
+        known: (knob, silent rate, utilisation) of an earlier sweep on the same days.
+
+    Returns:
+        One result for each rate, in order; all hold the same sweep.
+    """
+    sweep = _Sweep(policy, scenario, seeds, batch)
+    sweep.tried.update({knob: (its, busy) for knob, its, busy in known})
+    for number, rate in enumerate(rates):
+        for _ in range(most_trials if number == 0 else most_trials // 2):
+            if sweep.tried:
+                best = sweep.tried[sweep.nearest(rate)][0]
+                if abs(best - rate) <= tolerance * rate:
+                    break
+            knob = sweep.next_knob(rate)
+            if knob is None:
+                break
+            sweep.measure(knob)
+    found: list[Tuned] = []
+    for rate in rates:
+        knob = sweep.nearest(rate)
+        its = sweep.tried[knob][0]
+        reached = abs(its - rate) <= reach * rate
+        found.append(Tuned(policy.with_knob(knob), its, sweep.points(), reached))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -328,5 +522,6 @@ __all__ = [
     "silent_rate",
     "test_seeds",
     "tune",
+    "tune_rates",
     "tune_seeds",
 ]

@@ -16,13 +16,20 @@ Three estimators are used.
 
 A count of zero gets the one-sided 95 % bound `1 - 0.05^(1/n)`, about `3/n`, and not an interval of
 width zero.
+
+Days may be played in rounds until an interval is narrow enough (`Stopping`). The rule looks at the
+interval's width only, never at the sign or the size of the difference, so it cannot stop at a
+result that pleases. Width and mean of few days are still not quite independent, and a spread
+that is small by luck stops too early. So no rule stops before a fixed least number of days, and
+it looks only at the ends of rounds that grow by half. What is left of the effect is measured by a
+test: intervals of 95 % then cover at least 93 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +105,10 @@ class PolicyDays:
         days: Totals of each day by name, float64 (D,) each: calls for `dialed`, `answered`,
             `connected` and `silent`, agent-seconds for `talk_s`, `wrap_s` and `available_s`;
             more totals may stand beside these.
+        hours: Calls `silent` and `answered` of each day by the hour since the opening (the hours
+            of all sessions of an episode together), float64 (D, H) each; empty if not counted.
+        windows: The rule's first window on each day, float64 (D,) each: windows that are over
+            (`closed`) and those of them above the cap (`breached`); empty if not counted.
     """
 
     name: str
@@ -105,6 +116,8 @@ class PolicyDays:
     knob: float | None
     seeds: IntArray
     days: Mapping[str, FloatArray]
+    hours: Mapping[str, FloatArray] = field(default_factory=dict)
+    windows: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse days that do not fit together."""
@@ -135,6 +148,36 @@ class PolicyDays:
             )
         if np.any(self.days["silent"] > self.days["answered"]):
             raise ConfigError(f"policy {self.name!r}: a day has more silent than answered calls")
+        for key, values in (*self.hours.items(), *self.windows.items()):
+            if len(values) != n:
+                raise ConfigError(
+                    f"policy {self.name!r}: {key!r} by hour or window has {len(values)} days, "
+                    f"not {n}"
+                )
+
+    def first(self, n_days: int) -> PolicyDays:
+        """The first days only."""
+        return replace(
+            self,
+            seeds=self.seeds[:n_days],
+            days={key: values[:n_days] for key, values in self.days.items()},
+            hours={key: values[:n_days] for key, values in self.hours.items()},
+            windows={key: values[:n_days] for key, values in self.windows.items()},
+        )
+
+    def followed_by(self, other: PolicyDays) -> PolicyDays:
+        """These days and then those of `other`, which holds the same totals."""
+
+        def joined(a: Mapping[str, FloatArray], b: Mapping[str, FloatArray]) -> dict[str, Any]:
+            return {key: np.concatenate([a[key], b[key]]) for key in a}
+
+        return replace(
+            self,
+            seeds=np.concatenate([self.seeds, other.seeds]),
+            days=joined(self.days, other.days),
+            hours=joined(self.hours, other.hours),
+            windows=joined(self.windows, other.windows),
+        )
 
     @property
     def utilisation(self) -> FloatArray:
@@ -406,6 +449,118 @@ def equal_rate_difference(
         rate = float(y.sum() / x.sum())
         values = values - sign * slope * (rate + _residuals(y, x, rate))
     return mean_interval(values, confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """When enough days are played: the interval is narrow enough, or the days are used up.
+
+    It looks at the width only, and only after rounds that grow by half, from `least` on.
+
+    Attributes:
+        half_width: Wanted half-width of the interval, in the unit of what is estimated.
+        least: Days of the first round, at least 2.
+        most: Days after which it is enough in any case.
+    """
+
+    half_width: float
+    least: int
+    most: int
+
+    def __post_init__(self) -> None:
+        """Refuse rounds that cannot be."""
+        if not self.half_width >= 0.0:
+            raise ConfigError(f"half_width is {self.half_width!r}, allowed is a number >= 0")
+        if not 2 <= self.least <= self.most:
+            raise ConfigError(
+                f"least = {self.least} and most = {self.most} days: 2 <= least <= most is allowed"
+            )
+
+    def rounds(self) -> Iterator[int]:
+        """Days played in all after each round: `least`, half as many more, ..., `most`."""
+        n = self.least
+        while n < self.most:
+            yield n
+            n += n // 2
+        yield self.most
+
+    def enough(self, interval: Interval) -> bool:
+        """Whether an interval is narrow enough."""
+        return interval.half_width <= self.half_width
+
+
+@dataclass(frozen=True, slots=True)
+class WorstHour:
+    """The hour since the opening with the highest silent rate.
+
+    Attributes:
+        hour: Its number; 0 is the first hour.
+        rate: Silent / answered in it, pooled over the days. It is the largest of several, so the
+            interval says how well that hour is known, and not that no other could be worse.
+    """
+
+    hour: int
+    rate: Interval
+
+
+def worst_hour(silent: FloatArray, answered: FloatArray, least_share: float = 0.02) -> WorstHour:
+    """The worst hour of days; both (D, H), calls by day and by hour since the opening.
+
+    Hours with fewer than `least_share` of all answered calls are left out: the last one may be a
+    few minutes long.
+
+    Raises:
+        ConfigError: nobody answered, or the arrays do not fit.
+    """
+    if silent.shape != answered.shape or silent.ndim != 2:
+        raise ConfigError(f"hours need two (D, H) arrays, got {silent.shape}, {answered.shape}")
+    calls = answered.sum(axis=0)
+    counted = calls >= max(least_share * calls.sum(), 1.0)
+    if not counted.any():
+        raise ConfigError("a worst hour needs answered calls")
+    rates = np.where(counted, silent.sum(axis=0) / np.maximum(calls, 1.0), -1.0)
+    hour = int(np.argmax(rates))
+    return WorstHour(hour, ratio_interval(silent[:, hour], answered[:, hour], upper_bound=1.0))
+
+
+def p_value_above(days: PolicyDays, limit: float, slope: float) -> float:
+    """One-sided p-value of 'the policy is above a frontier', small if it is above.
+
+    The frontier has the utilisation `limit` at the policy's pooled silent rate R and the slope
+    `slope` there. The daily values u_d - limit - slope e_d, e_d being the day's influence on R
+    (delta method), have a mean of at most 0 for every policy that is not above; the value is
+    Student's upper tail at their mean.
+
+    Args:
+        days: the policy's days.
+        limit: highest utilisation possible at the pooled silent rate of `days`, fraction.
+        slope: its growth for each unit of the silent rate.
+    """
+    y, x = days.days["silent"], days.days["answered"]
+    rate = float(y.sum() / x.sum()) if x.sum() > 0 else 0.0
+    values = days.utilisation - limit
+    if x.sum() > 0:
+        values = values - slope * _residuals(y, x, rate)
+    n, spread = len(values), float(values.std(ddof=1))
+    mean = float(values.mean())
+    if spread == 0.0:
+        return 0.0 if mean > 0.0 else 1.0
+    return float(special.stdtr(n - 1, -mean * math.sqrt(n) / spread))
+
+
+def holm(p_values: ArrayLike, level: float) -> NDArray[np.bool_]:
+    """Which hypotheses are rejected at the family-wise `level` by Holm's step-down method.
+
+    Source: Holm, *Scandinavian Journal of Statistics* 6 (1979). It holds for any dependence.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p)
+    rejected = np.zeros(len(p), np.bool_)
+    for place, index in enumerate(order.tolist()):
+        if p[index] > level / (len(p) - place):
+            break
+        rejected[index] = True
+    return rejected
 
 
 def _counts(k: int, n: int) -> None:
