@@ -48,6 +48,108 @@ def test_play_days__progressive_is_never_silent(short):
     assert days.days["answered"].min() > 0
 
 
+class Stepwise:
+    """A rule that is played one decision after the other, as a learned policy is."""
+
+    constant = False
+
+    def __init__(self, rule):
+        self._rule = rule
+
+    def __getattr__(self, name):
+        return getattr(self._rule, name)
+
+
+@pytest.mark.parametrize("name", ["italy-5", "uk-50", "study-shift-5"])
+@pytest.mark.parametrize("rule", [Marginal(0.05), FixedRatio(2.5), Progressive()])
+def test_play_days__holds_a_constant_action_with_the_same_bits(name, rule):
+    scenario = load_scenario(name)
+    if scenario.episode.n_days > 1:
+        episode = scenario.episode.model_copy(update={"n_days": 2})
+        scenario = scenario.model_copy(update={"episode": episode})
+    held = evaluate.play_days(rule, scenario, evaluate.test_seeds(2))
+    stepped = evaluate.play_days(Stepwise(rule), scenario, evaluate.test_seeds(2))
+    for group in ("days", "hours", "windows"):
+        one, other = getattr(held, group), getattr(stepped, group)
+        assert one.keys() == other.keys()
+        for key, values in one.items():
+            np.testing.assert_array_equal(values, other[key], err_msg=key)
+
+
+def test_play_days__hours_add_up_to_the_days():
+    scenario = load_scenario("italy-5")  # one day of nine hours
+    days = evaluate.play_days(Marginal(0.05), scenario, evaluate.test_seeds(3))
+    assert days.hours["silent"].shape == (3, 9)
+    for key in ("silent", "answered"):
+        np.testing.assert_array_equal(days.hours[key].sum(axis=1), days.days[key])
+    assert days.windows["closed"].tolist() == [1.0, 1.0, 1.0]
+    above = days.days["silent"] > scenario.rule.cap * days.days["answered"]
+    np.testing.assert_array_equal(days.windows["breached"], above)
+
+
+def test_play_days__hours_of_all_sessions_are_counted_together():
+    scenario = load_scenario("uk-50")  # several sessions of eleven hours, a window a day
+    days = evaluate.play_days(Marginal(0.05), scenario, evaluate.test_seeds(2))
+    assert days.hours["answered"].shape == (2, 11)
+    assert (days.hours["answered"].sum(axis=0) > 0).all()
+    np.testing.assert_array_equal(days.hours["answered"].sum(axis=1), days.days["answered"])
+    assert days.windows["closed"].tolist() == [5.0, 5.0]
+
+
+def test_tune_rates__reaches_several_rates_from_one_sweep(short):
+    seeds = evaluate.tune_seeds(24)
+    three, one = evaluate.tune_rates(Marginal(0.2), short, (0.03, 0.01), seeds, tolerance=0.05)
+    assert three.reached
+    assert one.reached
+    assert three.sweep == one.sweep
+    assert abs(three.tuning_rate - 0.03) <= 0.003
+    assert abs(one.tuning_rate - 0.01) <= 0.001
+    assert one.policy.knob < three.policy.knob
+    for item in (three, one):  # what it says of its knob is what playing it again gives
+        again = evaluate.play_days(item.policy, short, seeds)
+        assert evaluate.silent_rate(again) == item.tuning_rate
+
+
+def test_tune_rates__measures_nothing_that_is_known(short, monkeypatch):
+    seeds = evaluate.tune_seeds(24)
+    (first,) = evaluate.tune_rates(Marginal(0.2), short, (0.03,), seeds, tolerance=0.1)
+    monkeypatch.setattr(evaluate, "play_days", None)  # playing anything would fail
+    (again,) = evaluate.tune_rates(
+        Marginal(0.2), short, (0.03,), seeds, tolerance=0.1, known=first.sweep
+    )
+    assert again == first
+
+
+def test_tune_rates__marks_a_rate_out_of_reach_at_the_end_of_the_range(short):
+    (tuned,) = evaluate.tune_rates(FixedRatio(3.0), short, (0.95,), evaluate.tune_seeds(2))
+    assert not tuned.reached
+    assert tuned.policy.knob == pytest.approx(20.0)
+
+
+def test_tune_rates__finds_a_knob_whose_range_begins_below_zero(short):
+    """Knobs that may be negative are searched by differences, not by ratios."""
+
+    class Shifted(Stepwise):
+        """The ratio with -2 taken off, so that it lies in -1.8 to 18."""
+
+        constant = True
+        name = "shifted"
+        knob_range = (-1.8, 18.0)
+
+        @property
+        def knob(self):
+            return self._rule.ratio - 2.0
+
+        def with_knob(self, value):
+            return Shifted(FixedRatio(value + 2.0))
+
+    seeds = evaluate.tune_seeds(24)
+    (tuned,) = evaluate.tune_rates(Shifted(FixedRatio(1.0)), short, (0.03,), seeds)
+    (plain,) = evaluate.tune_rates(FixedRatio(1.0), short, (0.03,), seeds)
+    assert tuned.reached
+    assert tuned.policy.knob + 2.0 == pytest.approx(plain.policy.knob, rel=0.05)
+
+
 def test_tune__reaches_the_rate_on_the_tuning_days(short):
     tuned = evaluate.tune(Marginal(0.02), short, 0.04, evaluate.tune_seeds(24), tolerance=1e-3)
     assert tuned.reached
