@@ -21,13 +21,17 @@ from quietdial.envs.pacing.jit import entry_point
 
 MODULES: dict[str, str] = {
     "amazon": "amazon",
+    "calls-in-progress": "patents",
     "dctr": "unicom",
     "genesys": "ratios",
+    "hazard-window": "patents",
     "issabel": "issabel",
+    "marginal-budget": "feedback",
+    "occupancy-quantile": "patents",
     "osdial": "vicidial",
+    "pick-up-sum": "patents",
     "predict1": "unicom",
     "predict1-pi": "unicom",
-    "marginal-budget": "feedback",
     "preview": "preview",
     "quantile-age": "quantile",
     "quantile-blind": "quantile",
@@ -36,6 +40,7 @@ MODULES: dict[str, str] = {
     "uccx": "ratios",
     "vicidial": "vicidial",
     "webitel": "webitel",
+    "weighted-forecast": "patents",
 }
 """Name of each controller and the file of this folder that describes it in `CONTROLLERS`."""
 

@@ -104,6 +104,15 @@ def p_above(law, count):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def mean_excess(law, limit):  # type: ignore[no-untyped-def]
+    """E(count - limit)+ for any real `limit`."""
+    excess = 0.0
+    for k in range(np.int64(law[_FIRST]), np.int64(law[_LAST]) + 1):
+        excess += max(k - limit, 0.0) * law[_MASS + (k & (SPREAD - 1))]
+    return excess
+
+
+@compiled()
 def quantile_dials(law, limit, q, certain, most, eps):  # type: ignore[no-untyped-def]
     """Most dials with P(count > limit) <= eps, of events of probability q each.
 
@@ -216,10 +225,11 @@ def _add_releases(b, s, p, law, g):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _add_answers(b, s, p, law, g):  # type: ignore[no-untyped-def]
-    """Add the calls in flight that are answered in time; returns those that certainly are."""
-    if p.n[TRUE_ANSWERS]:
-        return np.int64(answers_ahead(b, s, p)[g])
+def add_answers(b, s, p, law, column):  # type: ignore[no-untyped-def]
+    """Add the calls in flight, each answered with its probability at its age.
+
+    `column` of the ring table: 2 + g, answered within look-ahead g; 0, answered at all.
+    """
     rate = answer_rate(b, s, p)
     slots = p.n[N_COHORTS]
     second = s.head[b, NOW] // 1000
@@ -232,11 +242,10 @@ def _add_answers(b, s, p, law, g):  # type: ignore[no-untyped-def]
             continue
         ring = s.ring[b, age] if p.n[LEARNS] else p.ring[age]
         alive = rate * ring[0] + (1.0 - rate) * ring[1]
-        q = min(rate / alive * ring[2 + g], 1.0) if alive > 1e-9 else 0.0
+        q = min(rate / alive * ring[column], 1.0) if alive > 1e-9 else 0.0
         for _ in range(calls):
             add_event(law, q)
         left -= calls
-    return np.int64(0)
 
 
 def _quantile_age(address, b):  # type: ignore[no-untyped-def]
@@ -248,7 +257,11 @@ def _quantile_age(address, b):  # type: ignore[no-untyped-def]
         look_ahead(b, s, p)
     no_events(law)
     spare = idle(b, s, p) - waiting(b, s)
-    limit = spare + _add_releases(b, s, p, law, g) - _add_answers(b, s, p, law, g)
+    limit = spare + _add_releases(b, s, p, law, g)
+    if p.n[TRUE_ANSWERS]:
+        limit -= np.int64(answers_ahead(b, s, p)[g])
+    else:
+        add_answers(b, s, p, law, 2 + g)
     fresh = s.ring[b, 0] if p.n[LEARNS] else p.ring[0]
     q = answer_rate(b, s, p) * fresh[2 + g]
     return quantile_dials(law, limit, q, spare - in_flight(b, s), s.head[b, FREE], eps)
