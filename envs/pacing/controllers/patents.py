@@ -12,6 +12,7 @@ from quietdial.envs.pacing.controllers.quantile import (
     LAW,
     add_answers,
     add_event,
+    fresh_answer,
     know_means,
     mean_excess,
     nearest_look_ahead,
@@ -55,14 +56,16 @@ _SQUARINGS = 5
 
 @compiled(inline="always")
 def calls_below(room, expected, each):  # type: ignore[no-untyped-def]
-    """Fewest calls, each worth `each`, that bring `expected` up to `room`; 0 if it is there."""
+    """Fewest calls, each worth `each` > 0, that bring `expected` up to `room`; 0 if it is there."""
     return np.int64(np.ceil((room - expected) / each - 1e-9)) if room > expected else np.int64(0)
 
 
 @compiled(inline="always")
 def calls_within(room, expected, each):  # type: ignore[no-untyped-def]
-    """Most calls, each worth `each`, with which `expected` does not pass `room`."""
-    return np.int64(np.floor((room - expected) / each + 1e-9)) if room > expected else np.int64(0)
+    """Most calls, each worth `each` (at least 1e-6), with which `expected` stays within `room`."""
+    if room <= expected:
+        return np.int64(0)
+    return np.int64(np.floor((room - expected) / max(each, 1e-6) + 1e-9))
 
 
 @compiled()
@@ -82,13 +85,6 @@ def answers_to_come(b, s, p):  # type: ignore[no-untyped-def]
         answers += calls * (rate / alive * ring[0] if alive > 1e-9 else 0.0)
         left -= calls
     return answers
-
-
-@compiled(inline="always")
-def _fresh_answer(b, s, p, g):  # type: ignore[no-untyped-def]
-    """Probability that a new dial is answered within look-ahead g."""
-    ring = s.ring[b, 0] if p.n[LEARNS] else p.ring[0]
-    return max(answer_rate(b, s, p) * ring[2 + g], 1e-6)
 
 
 @compiled(inline="always")
@@ -166,7 +162,7 @@ def _occupancy_quantile(address, b):  # type: ignore[no-untyped-def]
     memo[_AIM] = aim_after(memo[_AIM], occupied / agents, full, share, step)
     look_ahead(b, s, p)
     expected = occupied - s.est[b, SIGHT + g] + s.est[b, SIGHT + GRID + g]
-    return calls_within(memo[_AIM] * agents, expected, _fresh_answer(b, s, p, g))
+    return calls_within(memo[_AIM] * agents, expected, fresh_answer(b, s, p, g))
 
 
 # ----------------------------------------------------------------- US 11,856,140, sum of pick-ups
@@ -205,7 +201,7 @@ def weight_after(  # type: ignore[no-untyped-def]
 def _due(b, s, period_s):  # type: ignore[no-untyped-def]
     """Count the ticks, one a second; whether a period of `period_s` is over."""
     s.memo[b, _TICKS] += 1.0
-    return np.int64(s.memo[b, _TICKS]) % max(np.int64(period_s), 1) == 0
+    return np.int64(s.memo[b, _TICKS]) % max(np.int64(period_s), np.int64(1)) == 0
 
 
 def _weighted_forecast(address, b):  # type: ignore[no-untyped-def]
@@ -229,7 +225,7 @@ def _weighted_forecast(address, b):  # type: ignore[no-untyped-def]
     look_ahead(b, s, p)
     agents = idle(b, s, p) - waiting(b, s) + s.est[b, SIGHT + g]
     room = agents / memo[_WEIGHT]
-    return calls_within(room, s.est[b, SIGHT + GRID + g], _fresh_answer(b, s, p, g))
+    return calls_within(room, s.est[b, SIGHT + GRID + g], fresh_answer(b, s, p, g))
 
 
 # ----------------------------------------------------------------- US 5,640,445, adapted window

@@ -139,6 +139,13 @@ def nearest_look_ahead(p, horizon_s):  # type: ignore[no-untyped-def]
     return best
 
 
+@compiled(inline="always")
+def fresh_answer(b, s, p, g):  # type: ignore[no-untyped-def]
+    """Probability that a new dial is answered within look-ahead g (at once, if that is 0 s)."""
+    ring = s.ring[b, 0] if p.n[LEARNS] else p.ring[0]
+    return answer_rate(b, s, p) * (ring[2 + g] if p.ahead_s[g, 0] > 0.0 else 1.0)
+
+
 # ------------------------------------------------------------------------------- pooled means
 
 
@@ -262,9 +269,8 @@ def _quantile_age(address, b):  # type: ignore[no-untyped-def]
         limit -= np.int64(answers_ahead(b, s, p)[g])
     else:
         add_answers(b, s, p, law, 2 + g)
-    fresh = s.ring[b, 0] if p.n[LEARNS] else p.ring[0]
-    q = answer_rate(b, s, p) * fresh[2 + g]
-    return quantile_dials(law, limit, q, spare - in_flight(b, s), s.head[b, FREE], eps)
+    q, certain = fresh_answer(b, s, p, g), spare - in_flight(b, s)
+    return quantile_dials(law, limit, q, certain, s.head[b, FREE], eps)
 
 
 def _settings(eps: float, horizon_s: float) -> tuple[Setting, ...]:
