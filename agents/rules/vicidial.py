@@ -22,8 +22,8 @@ How their words map to this world:
 
 The tick is 0.5 s; samples are taken each second, statistics refreshed each 60 s, the level moved
 each 15 s, calls placed each 2.5 s, in this order where they fall together. All periods are counted
-from the opening of the day. Next day the statistics of today, the samples and the windows begin
-anew, and the level is that of last night, as in the product's database.
+from the moment at which dialing opens. Next day the statistics of today, the samples and the
+windows begin anew, and the level is that of last night, as in the product's database.
 """
 
 from __future__ import annotations
