@@ -10,7 +10,7 @@ from quietdial.envs.pacing.controllers.sight import idle, in_flight, setting, wa
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.state import DIALED
 
-_TICKS, _FREE, _DIALS = 0, 1, 2
+_TICKS, _SUMS = 0, 1
 _LONGEST_S = 300
 _SLOTS = _LONGEST_S + 1
 _TICK_S = 1.0
@@ -18,26 +18,27 @@ _TICK_S = 1.0
 
 @compiled()
 def preview_dials(memo, preview_ticks, free, dialed):  # type: ignore[no-untyped-def]
-    """Agents who have been free for `preview_ticks` ticks, as far as they are free now.
+    """Free agents whose preview is over: those free in each of the last `preview_ticks` ticks.
 
-    min(free now, free `preview_ticks` ago less the dials since), at least 0; none before so many
-    ticks have passed. The ring in `memo` keeps free agents and dials of the last `_SLOTS` ticks.
+    min over these ticks and now of (free + dials until then) - dials until now, at least 0: dials
+    take the agent free for longest. None before so many ticks have passed. The ring in `memo` keeps
+    the sums of the last `_SLOTS` ticks.
 
     Args:
-        memo: float64 (1 + 2 `_SLOTS`,).
+        memo: float64 (1 + `_SLOTS`,).
         preview_ticks: length of the preview.
         free: agents without a call, an assigned dial or a waiting callee.
         dialed: dials placed in the episode so far.
     """
     now = np.int64(memo[_TICKS])
     memo[_TICKS] = now + 1
-    at = 2 * (now % _SLOTS)
-    memo[_FREE + at], memo[_DIALS + at] = free, dialed
+    memo[_SUMS + now % _SLOTS] = free + dialed
     if now < preview_ticks:
         return np.int64(0)
-    then = 2 * ((now - preview_ticks) % _SLOTS)
-    ready = memo[_FREE + then] - (dialed - memo[_DIALS + then])
-    return max(min(np.int64(ready), free), 0)
+    least = free + dialed
+    for tick in range(now - preview_ticks, now):
+        least = min(least, np.int64(memo[_SUMS + tick % _SLOTS]))
+    return max(least - dialed, 0)
 
 
 def _preview(address, b):  # type: ignore[no-untyped-def]
@@ -58,6 +59,6 @@ CONTROLLERS = {
         ),
         sees=("idle agents", "waiting callees", "calls in flight", "its own dials"),
         tick=_preview,
-        memo=1 + 2 * _SLOTS,
+        memo=1 + _SLOTS,
     ),
 }

@@ -1,0 +1,117 @@
+"""Budget feedback: the threshold by hand, against a second transcription, and on the floor."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quietdial.agents.policy import Policy
+from quietdial.agents.rules import MarginalBudget
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing import state as at
+from quietdial.envs.pacing.chance import curves
+from quietdial.envs.pacing.controllers.feedback import budget_threshold
+from quietdial.envs.pacing.controllers.sight import MEMO
+from quietdial.envs.pacing.world import World
+
+CURVES = curves()
+
+
+@pytest.mark.parametrize(
+    ("silent", "answered", "expected"),
+    [
+        # kappa 10, target .03: .03 x 150 - 3 - 1.5 = 0, so theta stays
+        (3, 100, 0.02),
+        # .03 x 150 - 8 - 1.5 = -5; 10 x -5 / 50 = -1
+        (8, 100, 0.02 * math.exp(-1)),
+        # .03 x 150 - 40 - 1.5 = -37; -7.4 is cut to -4
+        (40, 100, 0.02 * math.exp(-4)),
+        # .03 x 2050 - 1.5 = 60; 12 is cut to 2.5
+        (0, 2000, 0.02 * math.exp(2.5)),
+        (0, 0, 0.02),
+    ],
+)
+def test_threshold__by_hand(silent: int, answered: int, expected: float) -> None:
+    found = budget_threshold(CURVES, 0.02, 10.0, 0.03, silent, answered)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+class Feedback:
+    """Second transcription, with its own clock."""
+
+    def __init__(self, theta: float, kappa: float, target: float) -> None:
+        self.theta, self.kappa, self.target = theta, kappa, target
+        self.at_s, self.now = -15, 0.0
+
+    def second(self, t_s: int, silent: int, answered: int) -> float:
+        if t_s - self.at_s >= 15:
+            self.at_s = t_s
+            over = (silent + 50 * self.target - self.target * (50 + answered)) / 50
+            self.now = self.theta * math.exp(max(-4.0, min(2.5, -self.kappa * over)))
+        return self.now
+
+
+def test_threshold__is_the_second_transcription_on_random_counts() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        theta, kappa, target = rng.uniform(0.001, 0.1), rng.uniform(0, 60), rng.uniform(0.005, 0.1)
+        answered = int(rng.integers(0, 3000))
+        silent = int(rng.binomial(answered, target * rng.uniform(0.3, 2)))
+        found = budget_threshold(CURVES, theta, kappa, target, silent, answered)
+        again = Feedback(theta, kappa, target).second(0, silent, answered)
+        assert found == pytest.approx(again, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["italy-10", "machines-50"])
+def test_feedback__moves_the_threshold_every_15_s_by_the_days_counts(name: str) -> None:
+    rule = MarginalBudget(0.03, 20.0, 0.02)
+    world = World(1, name, observation="none", action="controller", **rule.world_options)
+    every, knob = np.ones(1, np.bool_), np.full((1, 1), rule.knob, np.float32)
+    world.begin(every, [5])
+    again, thresholds = Feedback(0.03, 20.0, np.float32(0.02)), set()
+    for second in range(2400):
+        world.step(knob, every)
+        if world.is_full:  # counted by the dialer, in the rule's first window
+            counts = world.windows()
+            silent, answered = counts["seen_silent"][0, 0], counts["seen_answered"][0, 0]
+        else:
+            head = world.state.head[0]
+            silent = head[at.SILENT_CUT] + head[at.SILENT_LEFT]
+            answered = silent + head[at.CONNECTED]
+        expected = again.second(second, silent, answered)
+        assert world.state.memo[0, MEMO + 1] == pytest.approx(expected, rel=1e-5)
+        thresholds.add(round(expected, 6))
+    assert len(thresholds) > 20
+
+
+def days(rule: Any, name: str) -> dict[str, Any]:
+    world = World(16, name, observation="none", action="controller", **rule.world_options)
+    every = np.ones(16, np.bool_)
+    world.begin(every, list(range(16)))
+    world.hold(rule.act(np.zeros((16, 0)))[0], every, 40_000)
+    return world.totals()
+
+
+def test_feedback__keeps_the_target_from_day_to_day() -> None:
+    spread = []
+    for kappa in (0.0, 30.0):
+        totals = days(MarginalBudget(kappa=kappa, target=0.025), "italy-10")
+        rate = totals["silent"] / totals["answered"]
+        spread.append(rate.std())
+    assert rate.mean() == pytest.approx(0.025, abs=0.003)
+    assert spread[1] < 0.5 * spread[0]
+
+
+def test_feedback__in_several_days_of_one_window() -> None:
+    totals = days(MarginalBudget(kappa=30.0, target=0.02), "italy-month-10")
+    assert totals["silent"].sum() / totals["answered"].sum() == pytest.approx(0.02, abs=0.003)
+
+
+def test_feedback__is_a_policy() -> None:
+    rule = MarginalBudget()
+    assert isinstance(rule, Policy)
+    assert rule.with_knob(0.01) == MarginalBudget(target=0.01)
+    assert MarginalBudget(knowledge="learnt").name == "marginal-budget-learnt"
+    with pytest.raises(ConfigError, match="kappa = -1 must be a number between 0 and 200"):
+        MarginalBudget(kappa=-1)
