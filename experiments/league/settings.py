@@ -12,10 +12,10 @@ from quietdial.envs.regulation.calendar import sessions_of
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.stats import Stopping
 
-FEWEST_DAYS = 8
+FEWEST_DAYS = 6
 """Test days of the largest worlds; an episode of a month counts as one."""
 
-_FEWEST_TUNE_DAYS, _MOST_TUNE_DAYS = 3, 64
+_FEWEST_TUNE_DAYS, _MOST_TUNE_DAYS = 2, 64
 _BATCH_AGENT_H = 8000.0
 
 

@@ -72,7 +72,8 @@ def _hour(worst: WorstHour | None) -> str:
 def label(entry: str, *, tuned: bool, privileged: bool) -> str:
     """Name of a participant with its marks: `*` privileged, `shipped` for an untuned rule."""
     exact = entry == OPTIMUM
-    marks = [*(["exact optimum"] if exact else []), *([] if tuned or exact else ["as shipped"])]
+    shipped = not (tuned or exact or entry.endswith("shipped"))
+    marks = [*(["exact optimum"] if exact else []), *(["as shipped"] if shipped else [])]
     return f"{entry}{'*' if privileged else ''}{' (' + ', '.join(marks) + ')' if marks else ''}"
 
 

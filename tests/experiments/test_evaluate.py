@@ -1,5 +1,7 @@
 """The judge: disjoint days, common random numbers, knobs tuned to a rate."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -68,7 +70,8 @@ def test_play_days__holds_a_constant_action_with_the_same_bits(name, rule):
         episode = scenario.episode.model_copy(update={"n_days": 2})
         scenario = scenario.model_copy(update={"episode": episode})
     held = evaluate.play_days(rule, scenario, evaluate.test_seeds(2))
-    stepped = evaluate.play_days(Stepwise(rule), scenario, evaluate.test_seeds(2))
+    each: Any = Stepwise(rule)
+    stepped = evaluate.play_days(each, scenario, evaluate.test_seeds(2))
     for group in ("days", "hours", "windows"):
         one, other = getattr(held, group), getattr(stepped, group)
         assert one.keys() == other.keys()
@@ -104,6 +107,8 @@ def test_tune_rates__reaches_several_rates_from_one_sweep(short):
     assert three.sweep == one.sweep
     assert abs(three.tuning_rate - 0.03) <= 0.003
     assert abs(one.tuning_rate - 0.01) <= 0.001
+    assert one.policy.knob is not None
+    assert three.policy.knob is not None
     assert one.policy.knob < three.policy.knob
     for item in (three, one):  # what it says of its knob is what playing it again gives
         again = evaluate.play_days(item.policy, short, seeds)
@@ -144,9 +149,11 @@ def test_tune_rates__finds_a_knob_whose_range_begins_below_zero(short):
             return Shifted(FixedRatio(value + 2.0))
 
     seeds = evaluate.tune_seeds(24)
-    (tuned,) = evaluate.tune_rates(Shifted(FixedRatio(1.0)), short, (0.03,), seeds)
+    shifted: Any = Shifted(FixedRatio(1.0))
+    (tuned,) = evaluate.tune_rates(shifted, short, (0.03,), seeds)
     (plain,) = evaluate.tune_rates(FixedRatio(1.0), short, (0.03,), seeds)
     assert tuned.reached
+    assert tuned.policy.knob is not None
     assert tuned.policy.knob + 2.0 == pytest.approx(plain.policy.knob, rel=0.05)
 
 

@@ -48,7 +48,7 @@ def test_plan__gives_large_worlds_fewer_days() -> None:
     # italy-50: 50 agents x 8 h = 400 agent-hours: 6,000 / 400 = 15 and 40,000 / 400 = 100 > 96.
     plan = Settings().plan(load_scenario("italy-50"))
     assert (plan.agent_h, plan.tune_days, plan.stopping.most) == (400.0, 15, 96)
-    # us-50: 50 agents x 12 h x 30 days = 18,000: 40,000 / 18,000 < 8, the fewest.
+    # us-50: 50 agents x 12 h x 30 days = 18,000: 40,000 / 18,000 < 6, the fewest.
     plan = Settings().plan(load_scenario("us-50"))
     assert (plan.agent_h, plan.stopping.least, plan.stopping.most, plan.batch) == (
         18_000.0,
@@ -372,7 +372,8 @@ def test_league__compares_at_the_same_rate(league: tuple[Found, Path]) -> None:
     rates = [sum(t["silent"][:n]) / sum(t["answered"][:n]) for t in (mine, its)]
     middle = sum(rates) / 2
     near = sorted({(r, u) for _, r, u in marginal["sweep"] if 0.4 * middle <= r <= 2.5 * middle})
-    slope = np.polyfit(*np.array(near).T, 1)[0] if len(near) > 1 else 0.0
+    assert len(near) > 1
+    slope = np.polyfit([r for r, _ in near], [u for _, u in near], 1)[0]
     by_hand = busy(mine) - busy(its) - slope * (rates[0] - rates[1])
     row = _row(found, "solved", "fixed-ratio", 0.03)
     assert row.difference is not None
