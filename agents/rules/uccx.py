@@ -14,8 +14,7 @@ class Uccx(ControllerRule):
 
     Formula: calls in flight = L x free agents, fractions carried to the next calls. Whenever
     `correction` more calls have been answered, with a the share of them that found no agent:
-    e = 1 - a / limit, cut to [-1, 1], and L <- L + `gain` x `step_lines` x e, within 1 and
-    `max_lines_per_agent`.
+    L <- L + `gain` x `step_lines` x (1 - a / limit), within 1 and `max_lines_per_agent`.
     Source: documentation of Cisco UCCX (survey of dialers, section 1.6) for the settings, their
     limits and defaults: lines per agent 1 to 3, the number of live answers considered for each
     iteration, a gain that controls the size of the corrections, the abandon limit. The law is not
@@ -30,7 +29,7 @@ class Uccx(ControllerRule):
         correction: live answers from one correction to the next.
         gain: size of the corrections, 0 to 1.
         abandon_limit_pct: limit of the abandoned share of live answers [%].
-        step_lines: largest correction at gain 1 [lines].
+        step_lines: correction without an abandoned call, at gain 1 [lines].
     """
 
     controller: ClassVar[str] = "uccx"
