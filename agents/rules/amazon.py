@@ -42,4 +42,4 @@ class Amazon(ControllerRule):
     target_rate: float = 0.03
     window_h: float = 24.0
     gain: float = 0.1
-    start_margin: float = 1.5
+    start_margin: float = 2.0

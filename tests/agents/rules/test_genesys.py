@@ -58,7 +58,7 @@ class Plain:
     def __init__(self, rule: Genesys) -> None:
         self.rule, self.rest = rule, 0.0
 
-    def dials(self, seen: Any) -> int:
+    def dials(self, seen: Any) -> Any:
         exact = self.rule.over_dial * (seen.idle - seen.waiting) - seen.in_flight + self.rest
         whole = math.floor(round(exact, 9))
         if whole <= 0:

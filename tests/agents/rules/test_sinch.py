@@ -54,7 +54,7 @@ class Plain:
     def __init__(self, rule: Sinch) -> None:
         self.rule, self.ratio, self.ticks = rule, rule.increase_pct, 0
 
-    def dials(self, seen: Any) -> int:
+    def dials(self, seen: Any) -> Any:
         rule, answered = self.rule, seen.connected + seen.dropped
         if self.ticks % rule.period_s == 0:
             if answered and 100 * seen.dropped / answered >= rule.abandon_pct - 1e-12:

@@ -54,7 +54,7 @@ class Plain:
         self.rule, self.rest, self.at = rule, 0.0, (0, 0)
         self.lines = min(rule.lines_per_agent, rule.max_lines_per_agent)
 
-    def dials(self, seen: Any) -> int:
+    def dials(self, seen: Any) -> Any:
         rule = self.rule
         answered = seen.connected + seen.dropped - self.at[0]
         dropped = seen.dropped - self.at[1]
