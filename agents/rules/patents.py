@@ -45,24 +45,26 @@ class CallsInProgress(ControllerRule):
 
 @dataclass(frozen=True)
 class OccupancyQuantile(LookAheadRule):
-    """An occupancy aim that is exceeded as often as calls may be abandoned (US 8,411,844).
+    """An occupancy aim at which all agents are busy as often as calls may be lost (US 8,411,844).
 
     Formula: dial as many calls as keep the expected occupancy at the horizon, (busy agents +
-    waiting callees - expected releases + expected answers) / agents present, at the aim o. Every
-    second o rises by `step` x `share`, and falls by `step` while the occupancy now is at least
-    1 + D / H, with D the wait limit and H the mean handling time; so in the long run full occupancy
-    has probability `share`.
+    waiting callees - expected releases + expected answers) / agents present N, within the aim o.
+    Every second o rises by `step` x a, and falls by `step` while no agent is idle, so that full
+    occupancy comes to have probability a = min(`target` e^(N D / H), .5): of the calls that find
+    nobody idle a share e^(-N D / H) gets no agent within the wait limit D, with H the mean handling
+    time.
     Source: patent, and the forecast of the same owner's US 8,345,856 (expected calls in the agent
     pool at a future time).
     Interpreted: the text collects the distribution of the occupancy under a safe mean once, takes
-    the occupancy whose exceedance equals the abandonment target, and corrects the mean by it with H
+    the occupancy whose exceedance equals the abandonment target, and corrects the mean with it, H
     and D. A distribution taken at a high mean is cut off at full occupancy, so this reading follows
-    the same quantile step by step instead. The aim goes on from day to day.
-    Knob: `share`, share of time at full occupancy, 1e-4 to 0.99; it is *not* the silent rate. Acts
-    every second. Sees: ages of calls and of agent states, waiting callees, agents present.
+    the same quantile step by step instead; how H and D enter is our own reading. The aim goes on
+    from day to day.
+    Knob: `target`, a share, 1e-4 to 0.5; calls do not come at random, so the silent rate differs.
+    Acts every second. Sees: ages of calls and of agent states, waiting callees, agents present.
 
     Attributes:
-        share: share of time at full occupancy that is aimed at.
+        target: abandoned share of the answered calls that is aimed at.
         horizon_s: how far ahead the occupancy is expected [s]; the nearest look-ahead is used.
         step: change of the occupancy in a second.
         begin: occupancy aimed at first.
@@ -70,10 +72,10 @@ class OccupancyQuantile(LookAheadRule):
 
     controller: ClassVar[str] = "occupancy-quantile"
 
-    share: float = 0.03
+    target: float = 0.03
     horizon_s: float = 14.0
-    step: float = 0.0005
-    begin: float = 0.8
+    step: float = 0.001
+    begin: float = 0.7
 
 
 @dataclass(frozen=True)

@@ -139,10 +139,20 @@ _AIM, _MINUTE = 0, 1
 
 
 @compiled(inline="always")
-def aim_after(aim, occupancy, full, share, step):  # type: ignore[no-untyped-def]
-    """Move the aimed-at occupancy until it is exceeded a `share` of the time."""
-    above = 1.0 if occupancy >= full else 0.0
-    return min(max(aim + step * (share - above), 0.1), 2.0)
+def share_full(curves, lost, agents, wait_s, handle_s):  # type: ignore[no-untyped-def]
+    """Share of time at full occupancy at which a share `lost` of the calls is abandoned.
+
+    A call that finds no agent gets one in time unless nobody is free within `wait_s`, which has
+    probability e^(-agents wait_s / handle_s). At most .5.
+    """
+    return min(lost * chance.exp(curves, agents * wait_s / handle_s), 0.5)
+
+
+@compiled(inline="always")
+def aim_after(aim, occupancy, share, step):  # type: ignore[no-untyped-def]
+    """Move the aimed-at occupancy until it is full a `share` of the time."""
+    full = 1.0 if occupancy >= 1.0 else 0.0
+    return min(max(aim + step * (share - full), 0.1), 2.0)
 
 
 def _occupancy_quantile(address, b):  # type: ignore[no-untyped-def]
@@ -157,9 +167,9 @@ def _occupancy_quantile(address, b):  # type: ignore[no-untyped-def]
         return np.int64(0)
     g = nearest_look_ahead(p, setting(b, s, p, 1))
     occupied = agents - idle(b, s, p) + waiting(b, s)
-    full = 1.0 + (p.ahead_s[g, 1] - p.ahead_s[g, 0]) / memo[_MINUTE + 1]
-    share, step = setting(b, s, p, 0), setting(b, s, p, 2)
-    memo[_AIM] = aim_after(memo[_AIM], occupied / agents, full, share, step)
+    wait_s = p.ahead_s[g, 1] - p.ahead_s[g, 0]
+    share = share_full(p.curves, setting(b, s, p, 0), agents, wait_s, memo[_MINUTE + 1])
+    memo[_AIM] = aim_after(memo[_AIM], occupied / agents, share, setting(b, s, p, 2))
     look_ahead(b, s, p)
     expected = occupied - s.est[b, SIGHT + g] + s.est[b, SIGHT + GRID + g]
     return calls_within(memo[_AIM] * agents, expected, fresh_answer(b, s, p, g))
@@ -316,12 +326,12 @@ CONTROLLERS = {
     "occupancy-quantile": Controller(
         name="occupancy-quantile",
         tick_s=1.0,
-        knob="share",
+        knob="target",
         settings=(
-            Setting("share", "share", 0.03, 1e-4, 0.99, "share of time at full occupancy"),
+            Setting("target", "share", 0.03, 1e-4, 0.5, "abandoned share of the answered calls"),
             _HORIZON,
-            Setting("step", "1", 0.0005, 1e-6, 0.1, "change of the occupancy in a second"),
-            Setting("begin", "occupancy", 0.8, 0.1, 1.5, "occupancy aimed at first"),
+            Setting("step", "1", 0.001, 1e-6, 0.1, "change of the occupancy in a second"),
+            Setting("begin", "occupancy", 0.7, 0.1, 1.5, "occupancy aimed at first"),
         ),
         sees=("idle and present agents", "waiting callees", "ages of calls and agent states"),
         tick=_occupancy_quantile,
