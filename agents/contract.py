@@ -229,12 +229,12 @@ class RuleContract(Contract):
                 RuleSetting(
                     name=s.name,
                     unit=s.unit,
-                    value=float(getattr(rule, s.name)),
+                    value=value,
                     low=s.low,
                     high=s.high,
                     meaning=s.meaning,
                 )
-                for s in card.settings
+                for s, value in zip(card.settings, card.values, strict=True)
             ),
             knob=rule.knob_name,
             tick_s=card.tick_s or scenario.episode.decision_interval_s,

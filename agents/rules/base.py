@@ -21,6 +21,7 @@ from quietdial.envs.pacing.controllers.plug import (
     checked_setting,
     controller_of,
 )
+from quietdial.envs.pacing.params import KNOWLEDGE, Knowledge
 
 
 class Card(NamedTuple):
@@ -28,6 +29,7 @@ class Card(NamedTuple):
 
     Attributes:
         settings: every number that can be set, with unit and limits.
+        values: their values, in the same order; words and switches as numbers.
         tick_s: the rule acts so often [s]; None: at every decision of the scenario.
         sees: what it reads of the floor, in words.
         event: what makes it act besides, in words; empty: nothing.
@@ -35,10 +37,43 @@ class Card(NamedTuple):
     """
 
     settings: tuple[Setting, ...]
+    values: tuple[float, ...]
     tick_s: float | None
     sees: tuple[str, ...]
     event: str = ""
     privileged: bool = False
+
+
+PRIVILEGED: tuple[Knowledge, ...] = (
+    "true-rate",
+    "true-parameters",
+    "true-releases",
+    "true-answers",
+    "all",
+)
+"""Knowledge that no dialer can have: for the value of information only."""
+
+
+def checked_knowledge(owner: str, knowledge: Knowledge) -> None:
+    """Refuse knowledge that the world does not offer (ConfigError)."""
+    if knowledge not in KNOWLEDGE:
+        raise ConfigError(
+            f"{owner}: knowledge = {knowledge!r} must be one of: " + ", ".join(KNOWLEDGE)
+        )
+
+
+def name_with(rule: str, knowledge: Knowledge) -> str:
+    """The name of a rule, with what it knows behind it."""
+    return rule if knowledge == "believed" else f"{rule}-{knowledge}"
+
+
+def card_with(card: Card, knowledge: Knowledge) -> Card:
+    """The card of a rule that goes by such knowledge."""
+    if knowledge == "learnt":
+        return card._replace(sees=(*card.sees, "lengths of talks, wrap-ups and ringing"))
+    if knowledge in PRIVILEGED:
+        return card._replace(sees=(*card.sees, f"hidden truth: {knowledge}"), privileged=True)
+    return card
 
 
 @runtime_checkable
@@ -99,8 +134,8 @@ class ControllerRule:
     @property
     def card(self) -> Card:
         """Settings, period and sight."""
-        described = self.described
-        return Card(described.settings, described.tick_s, described.sees)
+        described, values = self.described, tuple(self.settings.values())
+        return Card(described.settings, values, described.tick_s, described.sees)
 
     @property
     def name(self) -> str:

@@ -14,13 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.policy import THETA_RANGE, checked_knob
-from quietdial.agents.rules.base import Card
-from quietdial.envs.errors import ConfigError
+from quietdial.agents.rules.base import Card, card_with, checked_knowledge, name_with
 from quietdial.envs.pacing.controllers.plug import Setting
-from quietdial.envs.pacing.params import KNOWLEDGE, Knowledge
-
-PRIVILEGED = ("true-rate", "true-parameters", "true-releases", "true-answers", "all")
-"""Knowledge that no dialer can have: for the value of information only."""
+from quietdial.envs.pacing.params import Knowledge
 
 
 @dataclass(frozen=True)
@@ -58,15 +54,12 @@ class Marginal:
     def __post_init__(self) -> None:
         """Refuse a threshold outside the knob's range and unknown knowledge."""
         checked_knob("marginal", "theta", self.theta, THETA_RANGE)
-        if self.knowledge not in KNOWLEDGE:
-            raise ConfigError(
-                f"marginal: knowledge = {self.knowledge!r} must be one of: " + ", ".join(KNOWLEDGE)
-            )
+        checked_knowledge("marginal", self.knowledge)
 
     @property
     def name(self) -> str:
         """`marginal`, with what it knows behind it."""
-        return "marginal" if self.knowledge == "believed" else f"marginal-{self.knowledge}"
+        return name_with("marginal", self.knowledge)
 
     @property
     def world_options(self) -> Mapping[str, Any]:
@@ -77,18 +70,13 @@ class Marginal:
     def card(self) -> Card:
         """Settings, period and sight."""
         theta = Setting("theta", "probability", 0.02, *THETA_RANGE, "that one more goes silent")
-        sees: tuple[str, ...] = (
+        sees = (
             "ages of calls in flight",
             "ages of agent states",
             "waiting callees",
             "answered and finished calls",
         )
-        if self.knowledge == "learnt":
-            sees += ("lengths of talks, wrap-ups and ringing",)
-        privileged = self.knowledge in PRIVILEGED
-        if privileged:
-            sees += (f"hidden truth: {self.knowledge}",)
-        return Card((theta,), None, sees, privileged=privileged)
+        return card_with(Card((theta,), (self.theta,), None, sees), self.knowledge)
 
     @property
     def knob(self) -> float:

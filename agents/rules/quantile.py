@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from quietdial.agents.rules.base import ControllerRule
-from quietdial.envs.errors import ConfigError
-from quietdial.envs.pacing.params import KNOWLEDGE, Knowledge
+from quietdial.agents.rules.base import (
+    Card,
+    ControllerRule,
+    card_with,
+    checked_knowledge,
+    name_with,
+)
+from quietdial.envs.pacing.params import Knowledge
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,18 @@ class LookAheadRule(ControllerRule):
 
     def __post_init__(self) -> None:
         """Refuse unknown knowledge, and settings that the controller does not allow."""
-        if self.knowledge not in KNOWLEDGE:
-            raise ConfigError(
-                f"{self.controller}: knowledge = {self.knowledge!r} must be one of: "
-                + ", ".join(KNOWLEDGE)
-            )
+        checked_knowledge(self.controller, self.knowledge)
         super().__post_init__()
 
     @property
     def name(self) -> str:
         """The controller, with what it knows behind it."""
-        believed = self.knowledge == "believed"
-        return self.controller if believed else f"{self.controller}-{self.knowledge}"
+        return name_with(self.controller, self.knowledge)
+
+    @property
+    def card(self) -> Card:
+        """Settings, period and sight, hidden truth among it."""
+        return card_with(super().card, self.knowledge)
 
     @property
     def world_options(self) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ class Progressive:
     @property
     def card(self) -> Card:
         """Settings, period and sight."""
-        return Card((), None, ("idle agents", "calls in flight", "waiting callees"))
+        return Card((), (), None, ("idle agents", "calls in flight", "waiting callees"))
 
     def act(
         self, obs: NDArray[Any], state: object | None = None
@@ -108,7 +108,7 @@ class FixedRatio(_RatioRule):
         """Settings, period and sight."""
         meaning = "calls in flight for each idle agent"
         ratio = Setting("ratio", "calls per agent", 2.0, *_RATIO_RANGE, meaning)
-        return Card((ratio,), None, ("idle agents", "calls in flight"))
+        return Card((ratio,), (self.ratio,), None, ("idle agents", "calls in flight"))
 
 
 @dataclass(frozen=True)
@@ -136,4 +136,4 @@ class Blend(_RatioRule):
         meaning = "dials for each idle outbound agent"
         ratio = Setting("ratio", "calls per agent", 2.0, *_RATIO_RANGE, meaning)
         sees = ("idle agents", "calls in flight", "ends of services")
-        return Card((ratio,), None, sees, event="a service ends")
+        return Card((ratio,), (self.ratio,), None, sees, event="a service ends")
