@@ -12,7 +12,7 @@ from quietdial.agents.rules.base import ControllerRule
 class Amazon(ControllerRule):
     """Keep the expected answers below the expected agents by a margin that is fed back.
 
-    Formula, every second: dial one more while A + 1/2 + z sd <= idle - waiting + R. A: expected
+    Formula: every second, dial one more while A + 1/2 + z sd <= idle - waiting + R. A: expected
     answers of the calls in flight and of those just added; R: agents expected to be released within
     the mean time to answer and the scenario's limit, if handling times are exponential; sd: of A -
     R. One call for each idle agent is always allowed. z = `start_margin` + `gain` x (abandoned -
@@ -24,7 +24,7 @@ class Amazon(ControllerRule):
     Source: Amazon Connect's outbound campaigns have a target rate, an evaluation window of 1 to 24
     hours and a connection threshold (survey of dialers, section 1.6). The law is not public: this
     one is our own design and says nothing about the product.
-    Knob: `target_rate`, 0 to 1 of the answered calls. Acts every second.
+    Knob: `target_rate`, 0 to 1 of the answered calls.
     Sees: counts only: idle and busy agents, callees waiting, calls in flight, pick-ups, ringing and
     ended calls, time of conversations and wrap-ups, answered and abandoned calls.
     Interpreted: the connection threshold is the scenario's limit; the window moves on in steps of

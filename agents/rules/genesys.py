@@ -16,7 +16,8 @@ class Genesys(ControllerRule):
     agents, `queued` callees who wait, `dialed` calls in flight. With k = 1 it is progressive.
     Source: documentation of Genesys CX Contact (survey of dialers, section 1.6); its example, k =
     0.7 with 4 ready and 1 dialed, gives 1 call.
-    Knob: `over_dial` k, calls per ready agent, 0.2 to 20. Acts every second.
+    Knob: `over_dial` k, calls per ready agent, 0.2 to 20.
+    Acts every second.
     Sees: ready agents, waiting callees, calls in flight.
     Interpreted: rounding down loses the fraction, so that with few ready agents only some values
     of k differ. `carry_rest` keeps what was lost for the next calls (the documentation does not);

@@ -12,7 +12,7 @@ from quietdial.agents.rules.base import ControllerRule
 class Issabel(ControllerRule):
     """One call for each agent who is free, or is predicted to be free when it is answered.
 
-    Formula, every `period_s`: an agent who has talked for t counts as soon free if
+    Formula: every `period_s`, an agent who has talked for t counts as soon free if
     1 - exp(-(t + A) / m) >= 1 - miss, which is t >= -m ln(miss) - A, with m the mean of all
     finished conversations and A the mean time to answer. n = free + soon free - callers waiting;
     + `forced` if that is positive; at most `max_channels`; less the calls in flight. With

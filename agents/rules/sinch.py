@@ -19,8 +19,9 @@ class Sinch(ControllerRule):
     two settings and their defaults, and that the ratio is lowered when the abandon ratio is met.
     How fast it is lowered and raised again is not public: step and period are our own reading.
     Knob: `increase_pct`, calls per 100 busy agents, 0 to 2000. Also useful: `abandon_pct`.
-    Acts every second. Sees: idle and busy agents, callees waiting, calls in flight, today's
-    answered and dropped calls.
+    Acts every second.
+    Sees: idle and busy agents, callees waiting, calls in flight, today's answered and dropped
+    calls.
 
     Attributes:
         increase_pct: most calls per 100 busy agents [%].

@@ -21,7 +21,8 @@ class Uccx(ControllerRule):
     public; the one above, and `step_lines` in it, are our own reading. L goes on from day to day.
     Knob: `abandon_limit_pct`, 0 to 100 %. A quicker variant that the settings allow: `correction`
     10. With `gain` 0 the lines are fixed, and `lines_per_agent` is a knob.
-    Acts every second. Sees: idle agents, callees waiting, calls in flight, live answers and drops.
+    Acts every second.
+    Sees: idle agents, callees waiting, calls in flight, live answers and drops.
 
     Attributes:
         lines_per_agent: L at first.

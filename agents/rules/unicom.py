@@ -20,18 +20,18 @@ class Predict1(ControllerRule):
     section 1.3). Predict2 has the same formula. Its control of congested lines is left out: the
     scenarios have none.
     Knob: `predict_adjust`, 0 to 1000 %.
-    Acts every 0.5 s (the product also at each request and each failed call, which makes no
-    difference here at that pace). Sees: idle agents, callees waiting, calls in flight, pick-ups
-    and ended calls of the last 15 minutes, today's dropped and answered calls.
+    Acts every 0.5 s; the product also at each request and each failed call.
+    Sees: idle agents, callees waiting, calls in flight, pick-ups and ended calls of the last 15
+    minutes, today's dropped and answered calls.
     Interpreted: fractions of calls are dropped; attempts are ended calls; the defaults of
     `min_answered` and `min_waiting` are not public.
 
     Attributes:
-        predict_adjust: weight of the failed calls [%].
-        max_silent_pct: daily maximum of silent calls; 100 switches it off [%].
-        min_answered: no over-dialing before so many answered calls in the window.
-        min_waiting: no over-dialing for fewer interviewers.
-        max_calls: most calls in dial.
+        predict_adjust: PredictAdjust, weight of the failed calls [%].
+        max_silent_pct: MaxPredictiveSilentCalls of a day; 100 switches it off [%].
+        min_answered: MinPredictAnsweredCalls in the window, no over-dialing below it.
+        min_waiting: MinPredictWaitingInterviewers, no over-dialing below it.
+        max_calls: MaxDialCalls, most calls in dial.
         window_s: window of the statistics, at most an hour [s].
     """
 
@@ -55,9 +55,12 @@ class Predict1PI(ControllerRule):
     that range. Else as Predict1, the hard daily maximum included.
     Source: documentation of UNICOM Intelligence (survey of dialers, section 1.3): the controller,
     its start, target and maximum. Gains and period are not public: ours were chosen by simulation
-    on study-real-10 and study-real-25, the period is that of the science study, part B.
+    on study-real-10 and study-real-25: gain 10 and 1800 s for the product's defaults, and gain 3 with
+    a start near the tuned PredictAdjust for the best tuned variant. The period is that of the
+    science study, part B.
     Knob: `target_silent_pct`, 0.01 to 50 %; with `max_silent_pct` 100 the hard maximum is off.
-    Acts every 0.5 s, the PI controller every `pi_period_s`. Sees: as Predict1.
+    Acts every 0.5 s, the PI controller every `pi_period_s`.
+    Sees: as Predict1.
     Interpreted: the integral goes on from day to day, the share begins anew.
 
     Attributes:
@@ -67,7 +70,7 @@ class Predict1PI(ControllerRule):
         min_waiting: no over-dialing for fewer interviewers.
         max_calls: most calls in dial.
         window_s: window of the statistics, at most an hour [s].
-        target_silent_pct: silent share to be held [%].
+        target_silent_pct: TargetPredictiveSilentCalls, silent share to be held [%].
         gain: change of PredictAdjust per percent of error [%].
         integral_s: an error doubles its effect in this time [s].
         pi_period_s: time between steps of the PI controller [s].

@@ -12,7 +12,7 @@ from quietdial.agents.rules.base import ControllerRule
 class Webitel(ControllerRule):
     """A limit on the calls in the queue, exponential in what is left of the target.
 
-    Formula, every second, from today's ended calls: s = target - 100 x abandoned / calls;
+    Formula: every second, from today's ended calls, s = target - 100 x abandoned / calls;
     PredictAdjust = round(35 x 40^s) within 0 and 1000 %; c = bridged / calls; over = |free / c -
     free|; most calls in the queue = ceil(free + over x PredictAdjust / 100) + busy agents. Before
     10 bridged and 200 ended calls: one call for each free agent.
@@ -22,8 +22,8 @@ class Webitel(ControllerRule):
     Knob: `target_pct`, -10 to 20 % of all calls. PredictAdjust is `adjust_at_target` there, and
     `growth` times as large one point below. All three are constants of the source; a smaller growth
     is gentler.
-    Acts every second. Sees: idle and busy agents, calls in the queue, today's ended, bridged and
-    abandoned calls.
+    Acts every second.
+    Sees: idle and busy agents, calls in the queue, today's ended, bridged and abandoned calls.
     Interpreted: busy agents are those with a call, not those in wrap-up; statistics are today's.
     The product's longest wait for an agent, 10 s, is the scenario's limit here.
 

@@ -135,7 +135,8 @@ def played(seed: int, dial: Callable[[Seen], int], tick_s: float, n_ticks: int) 
     draw = random.Random(seed)
     n_agents = draw.randint(1, 25)
     p, drops, talk_s = draw.uniform(0.05, 0.9), draw.uniform(0.05, 0.9), draw.choice((20, 100))
-    seen, talks, steps = Seen(), [], (tick_s, tick_s, 5.0, 14.0)
+    seen, steps = Seen(), (tick_s, tick_s, 5.0, 14.0)
+    talks: list[int] = []
     for _ in range(n_ticks):
         dt_ms = round(1000 * draw.choice(steps))
         talks = [age + dt_ms for age in talks]
