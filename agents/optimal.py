@@ -224,6 +224,17 @@ class _Search:
             f"in {self.chain.world}"
         )
 
+    def closer(self, cap: float, careful: Vertex, bold: Vertex) -> tuple[Vertex, Vertex]:
+        """Two optima closer around the cap: one step of the crossing from either side."""
+        for _ in range(2):
+            gained = bold.figures.utilisation - careful.figures.utilisation
+            vertex = self.at(cap, gained / (bold.excess(cap) - careful.excess(cap)))
+            if vertex.excess(cap) > 0.0:
+                bold = vertex
+            else:
+                careful = vertex
+        return careful, bold
+
     def crossing(self, cap: float) -> tuple[Vertex, Vertex, float]:
         """The two optima that are mixed at the cap, and the multiplier [s] at which they tie.
 
@@ -326,7 +337,7 @@ def _by_programme(search: _Search, cap: float) -> tuple[Vertex, Vertex, float]:
     n = chain.world.n_agents
     low, high = np.zeros(n + 1, np.int64), np.full(n + 1, chain.q_max, np.int64)
     if (n + 1) * (chain.q_max + 1) > _FULL:
-        careful, bold = search.bracket(cap)
+        careful, bold = search.closer(cap, *search.bracket(cap))
         low = np.maximum(np.minimum(careful.table, bold.table) - 1, 0)
         high = np.minimum(np.maximum(careful.table, bold.table) + 1, chain.q_max)
     for _ in range(_MOST_ROUNDS):
