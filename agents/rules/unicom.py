@@ -55,9 +55,8 @@ class Predict1PI(ControllerRule):
     that range. Else as Predict1, the hard daily maximum included.
     Source: documentation of UNICOM Intelligence (survey of dialers, section 1.3): the controller,
     its start, target and maximum. Gains and period are not public: ours were chosen by simulation
-    on study-real-10 and study-real-25: gain 10 and 1800 s for the product's defaults, and gain 3 with
-    a start near the tuned PredictAdjust for the best tuned variant. The period is that of the
-    science study, part B.
+    on study-real-10 and study-real-25, 10 and 1800 s for the product's defaults; with a start of 50
+    and the hard maximum off, gain 3 is better. The period is that of the science study, part B.
     Knob: `target_silent_pct`, 0.01 to 50 %; with `max_silent_pct` 100 the hard maximum is off.
     Acts every 0.5 s, the PI controller every `pi_period_s`.
     Sees: as Predict1.
