@@ -432,9 +432,9 @@ class LeagueArgs:
     """test days before the first look at the half-width"""
     most_days: int = 96
     """most test days; fewer in large worlds"""
-    tune_agent_hours: float = 6_000.0
+    tune_agent_hours: float = 4_800.0
     """agent-hours for every knob that is tried"""
-    test_agent_hours: float = 40_000.0
+    test_agent_hours: float = 24_000.0
     """agent-hours for the figures of a rule at one rate"""
     jobs: int = os.cpu_count() or 1
     """processes"""

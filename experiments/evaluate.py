@@ -296,6 +296,15 @@ def _false_position(
     return min(((low, low_error), (high, high_error)), key=lambda pair: abs(pair[1]))
 
 
+_CLEARLY_BUSIER = 0.003
+"""Utilisation by which a less silent setting must be busier to be preferred to the rate itself."""
+
+_FAR_BELOW = 0.6
+"""A setting that has this share of a rate, or less, should be clearly less busy."""
+
+_REFINEMENTS = 3
+
+
 class _Sweep:
     """Knobs that were measured on the tuning days, for any number of rates."""
 
@@ -323,6 +332,34 @@ class _Sweep:
     def nearest(self, rate: float) -> float:
         """The measured knob whose silent rate is nearest to `rate`, the lower one of two."""
         return min(sorted(self.tried), key=lambda knob: abs(self.tried[knob][0] - rate))
+
+    def best_for(self, rate: float, tolerance: float) -> float:
+        """The knob nearest to a rate, or a less silent and busier one.
+
+        Some rules get worse beyond a setting: more silent and less busy at once. No opponent is
+        left weak, so then the busiest setting below the rate is looked for.
+        """
+        nearest, limit = self.nearest(rate), rate * (1.0 + tolerance)
+        far_below = self._busiest(_FAR_BELOW * rate)
+        if far_below is None or self._busy(far_below) < self._busy(nearest) - _CLEARLY_BUSIER:
+            return nearest  # more silent and busier up to here, as it should be
+        for _ in range(_REFINEMENTS):
+            knobs = sorted(self.tried)
+            best = self._busiest(limit) or nearest
+            at = knobs.index(best)
+            for other in knobs[max(at - 1, 0) : at] + knobs[at + 1 : at + 2]:
+                self.measure(self._knob(0.5 * (self._place(best) + self._place(other))))
+        best = self._busiest(limit) or nearest
+        clearly = self._busy(best) > self._busy(nearest) + _CLEARLY_BUSIER
+        return best if clearly else nearest
+
+    def _busiest(self, highest_rate: float) -> float | None:
+        """The measured knob with the highest utilisation up to a silent rate."""
+        within = [knob for knob in sorted(self.tried) if self.tried[knob][0] <= highest_rate]
+        return max(within, key=self._busy) if within else None
+
+    def _busy(self, knob: float) -> float:
+        return self.tried[knob][1]
 
     def next_knob(self, rate: float) -> float | None:
         """The knob to measure next on the way to `rate`; None if there is none left."""
@@ -385,7 +422,8 @@ def tune_rates(
 
     Every measured knob serves all rates. Between two knobs around a rate the next one is where a
     line through them meets it (logarithm of the rate over the logarithm of the knob); outside, the
-    line through the outermost two is followed.
+    line through the outermost two is followed. Where a less silent setting is busier than the one
+    that has the rate, it is taken instead and the rate counts as not reached.
 
     Args:
         policy: whose knob is tuned; it must have one.
@@ -413,12 +451,13 @@ def tune_rates(
             if knob is None:
                 break
             sweep.measure(knob)
+    chosen = [sweep.best_for(rate, tolerance) for rate in rates]
+    points = sweep.points()
     found: list[Tuned] = []
-    for rate in rates:
-        knob = sweep.nearest(rate)
+    for rate, knob in zip(rates, chosen, strict=True):
         its = sweep.tried[knob][0]
         reached = abs(its - rate) <= reach * rate
-        found.append(Tuned(policy.with_knob(knob), its, sweep.points(), reached))
+        found.append(Tuned(policy.with_knob(knob), its, points, reached))
     return tuple(found)
 
 

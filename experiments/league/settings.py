@@ -52,8 +52,8 @@ class Settings:
     half_width: float = 0.002
     least: int = 16
     most: int = 96
-    tune_agent_h: float = 6_000.0
-    test_agent_h: float = 40_000.0
+    tune_agent_h: float = 4_800.0
+    test_agent_h: float = 24_000.0
 
     def __post_init__(self) -> None:
         """Refuse settings that make no league."""

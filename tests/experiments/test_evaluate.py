@@ -157,6 +157,38 @@ def test_tune_rates__finds_a_knob_whose_range_begins_below_zero(short):
     assert tuned.policy.knob + 2.0 == pytest.approx(plain.policy.knob, rel=0.05)
 
 
+def test_tune_rates__takes_the_busiest_setting_of_a_rule_that_gets_worse_beyond_it(
+    short, monkeypatch
+):
+    """A made-up rule: silent rate knob / 100, utilisation .9 - (knob - 2)^2 / 100.
+
+    3 % is at knob 3, with .89; the busiest setting below it is knob 2, with .90 and 2 % silent:
+    busier by .01, which is clear. 1 % is at knob 1 with .89, and nothing below is busier.
+    """
+
+    def play(policy, scenario, seeds, *, batch):
+        knob = policy.knob
+        answered = 1e6 * np.ones(len(seeds))
+        days = {
+            **dict.fromkeys(("dialed", "answered", "connected"), answered),
+            "silent": answered * knob / 100.0,
+            "talk_s": np.full(len(seeds), 0.9 - (knob - 2.0) ** 2 / 100.0),
+            "wrap_s": np.zeros(len(seeds)),
+            "available_s": np.ones(len(seeds)),
+        }
+        return evaluate.PolicyDays("rule", "ratio", knob, seeds, days)
+
+    monkeypatch.setattr(evaluate, "play_days", play)
+    three, one = evaluate.tune_rates(
+        FixedRatio(5.0), short, (0.03, 0.01), evaluate.tune_seeds(2), tolerance=0.01
+    )
+    assert not three.reached
+    assert three.policy.knob == pytest.approx(2.0, abs=0.15)
+    assert three.tuning_rate < 0.0225
+    assert one.reached
+    assert one.policy.knob == pytest.approx(1.0, abs=0.02)
+
+
 def test_tune__reaches_the_rate_on_the_tuning_days(short):
     tuned = evaluate.tune(Marginal(0.02), short, 0.04, evaluate.tune_seeds(24), tolerance=1e-3)
     assert tuned.reached

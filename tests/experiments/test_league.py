@@ -45,18 +45,18 @@ def quiet() -> Console:
 
 
 def test_plan__gives_large_worlds_fewer_days() -> None:
-    # italy-50: 50 agents x 8 h = 400 agent-hours: 6,000 / 400 = 15 and 40,000 / 400 = 100 > 96.
+    # italy-50: 50 agents x 8 h = 400 agent-hours: 4,800 / 400 = 12 and 24,000 / 400 = 60.
     plan = Settings().plan(load_scenario("italy-50"))
-    assert (plan.agent_h, plan.tune_days, plan.stopping.most) == (400.0, 15, 96)
-    # us-50: 50 agents x 12 h x 30 days = 18,000: 40,000 / 18,000 < 6, the fewest.
+    assert (plan.agent_h, plan.tune_days, plan.stopping.most) == (400.0, 12, 60)
+    # us-50: 50 agents x 12 h x 30 days = 18,000: 24,000 / 18,000 < 6, the fewest.
     plan = Settings().plan(load_scenario("us-50"))
     assert (plan.agent_h, plan.stopping.least, plan.stopping.most, plan.batch) == (
         18_000.0,
-        8,
-        8,
+        6,
+        6,
         1,
     )
-    # study-real-5: 40 agent-hours: 6,000 / 40 = 150 > 64, the most.
+    # study-real-5: 40 agent-hours: 4,800 / 40 = 120 > 64, the most.
     assert Settings().plan(load_scenario("study-real-5")).tune_days == 64
 
 
