@@ -135,8 +135,8 @@ class VICIdial(_LevelRule):
     product): -1 aims at one ready agent on average, +1 at one waiting call; `knob_name` takes any
     other number, as adaptive_maximum_level or adaptive_dropped_percentage. With RATIO it is
     `auto_dial_level`, lines per agent, 1 to 20. Best found at 1 % and 3 % silent on six scenarios:
-    available_only_ratio_tally, adaptive_intensity -40, adaptive_maximum_level 8,
-    adaptive_dropped_percentage 6 (a limit above the rate that is aimed at: below it, the limit
+    available_only_ratio_tally, adaptive_intensity -40, adaptive_maximum_level 12,
+    adaptive_dropped_percentage 12 (a limit above the rate that is aimed at: below it, the limit
     throws the level about), tuned by the target.
     Sees: ready, INCALL, paused agents, calls in flight and waiting, its call log, local time.
 
