@@ -1,6 +1,7 @@
 """The hand-built rules as policies, and on the real floor."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from quietdial.agents.policy import Policy
 from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing import log, state
+from quietdial.envs.pacing.world import World
+from quietdial.envs.scenario import BlendDialer, load_scenario
 
 RULES: list[Any] = [Progressive(), FixedRatio(), Marginal(), Blend()]
 
@@ -88,3 +92,86 @@ def test_rules__order_on_the_floor(scenario: Scenario) -> None:
     assert progressive < careful < bold
     assert 0.0 < few < 0.02 < many
     assert _hour(FixedRatio(1.0), scenario)[1] < _hour(FixedRatio(4.0), scenario)[1]
+
+
+# ------------------------------------------------------------------------------- dials by hand
+
+
+def _seconds(rule: Any, name: str, n: int) -> Iterator[tuple[World, Any, int]]:
+    """(world, its counts before the decision, dials) for each second of a day."""
+    world = World(1, name, observation="none", action=rule.action)
+    every = np.ones(1, np.bool_)
+    world.begin(every, [4])
+    for _ in range(n):
+        head = world.state.head[0].copy()
+        world.step(rule.act(np.zeros((1, 0)))[0], every)
+        yield world, head, int(world.state.head[0, state.DIALED] - head[state.DIALED])
+
+
+def test_progressive__one_call_for_each_idle_agent_without_one() -> None:
+    placed = []
+    for world, head, dialed in _seconds(Progressive(), "study-real-10", 1800):
+        free = head[state.COUNT + state.IDLE] - head[state.WAITING] - head[state.IN_FLIGHT]
+        assert dialed == min(max(free, 0), world.scenario.max_dials)
+        placed.append(dialed)
+    assert placed[:3] == [6, 4, 0]  # ten agents; a decision places ceil(.4 x 10) + 2 at most
+    assert sum(placed) > 150
+
+
+def test_fixed_ratio__calls_in_flight_are_the_ratio_of_the_idle() -> None:
+    # 2.4 x idle is rounded down or up, the same way for 33 s: between floor and floor + 1
+    above = below = 0
+    for world, head, dialed in _seconds(FixedRatio(2.4), "study-real-10", 3600):
+        exact = float(np.float32(2.4)) * head[state.COUNT + state.IDLE]
+        low = np.floor(exact) - head[state.IN_FLIGHT]
+        fits = np.clip([low, low + 1], 0, world.scenario.max_dials)
+        assert dialed in fits
+        if fits[0] < fits[1] and exact % 1 > 0.3:
+            above, below = above + (dialed == fits[1]), below + (dialed == fits[0])
+    assert above > 20
+    assert below > 20
+
+
+def _blend_log(ratio: float, **settings: Any) -> tuple[dict[int, list[int]], list[int]]:
+    """(idle agents and dials at each moment, moments of service ends) of an hour."""
+    scenario = load_scenario("study-stat-10")
+    scenario = scenario.model_copy(update={"blend": BlendDialer(**settings)})
+    world = World(1, scenario, observation="none", action="blend", records=True)
+    every, idle = np.ones(1, np.bool_), 0  # the log begins with the log-ins
+    world.begin(every, [4])
+    moments: dict[int, list[int]] = {}
+    ends = []
+    for _ in range(3600):
+        world.step(np.full((1, 1), ratio, np.float32), every)
+        for time, code, _, a, b, _ in world.drain_log()[0].tolist():
+            if code == log.AGENT_STATE_CHANGE:
+                idle += int(b == state.IDLE) - int(a == state.IDLE)
+                if a == state.WRAP:  # the wrap-up belongs to the service
+                    ends.append(time)
+            moments.setdefault(time, [idle, 0])
+            moments[time][0] = idle
+            moments[time][1] += code == log.DIAL
+    return moments, ends
+
+
+@pytest.mark.parametrize(
+    ("ratio", "settings", "wanted"),
+    [
+        # ContactCenters' example Blend: twice the idle agents
+        (2.0, {}, lambda idle: 2 * idle if idle >= 1 else 0),
+        # 1.5 x 1, 2, 3 idle = 1.5, 3, 4.5 -> 2, 3, 5, and one more; only from two idle agents on
+        (1.5, {"min_free": 2, "extra": 1}, lambda idle: (3 * idle + 1) // 2 + 1 if idle > 1 else 0),
+        (1.0, {"extra": -1}, lambda idle: max(idle - 1, 0)),
+    ],
+)
+def test_blend__dials_when_a_service_ends(ratio: float, settings: Any, wanted: Any) -> None:
+    moments, ends = _blend_log(ratio, **settings)
+    acted = 0
+    for time, (idle, dials) in moments.items():
+        if dials and time not in ends:
+            assert time % 1000 == 0, "else only at a decision, when nothing can end"
+            continue
+        if time in ends:
+            assert dials == min(wanted(idle), 6), time  # 6: the most at a time
+            acted += dials > 0
+    assert acted > 60
