@@ -7,6 +7,7 @@ number of rules stays legible.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,12 @@ from quietdial.experiments.league.settings import Settings
 from quietdial.experiments.league.table import label
 
 SHORT = "league.png"
-_SHORT_RULES = 9
+_SHORT_LIST = (
+    *("marginal", "marginal-true-parameters", "marginal-all", "quantile-age", "quantile-blind"),
+    *("predict1", "vicidial-average", "vicidial-ratio", "vicidial-average, shipped", "osdial"),
+    *("genesys", "amazon", "issabel", "uccx", "webitel", "fixed-ratio", "progressive"),
+)
+_FEW = 9
 _COLOURS = (
     *("#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#637939"),
     *("#7B4173", "#3182BD", "#A55194", "#31A354", "#E6550D", "#756BB1"),
@@ -42,7 +48,7 @@ class Curve(NamedTuple):
         name: text of its label.
         entry: name of the participant.
         privileged: whether it sees hidden truth.
-        xy: silent rate and utilisation of its sweep, in percent, by rate, (K, 2).
+        xy: silent rate and utilisation of its sweep, in percent, by knob, (K, 2).
         rows: its rows on the test days.
     """
 
@@ -70,11 +76,12 @@ def draw(results: Results, rows: Sequence[Row], settings: Settings, folder: Path
         curves = _curves(scenario, results, its)
         frontier = results.get((scenario, FRONTIER))
         path = folder / f"league-{scenario}.png"
-        plots.save_png(_figure(scenario, curves, frontier, settings, 9.6, 7.4), path)
+        tall = 3.4 + 0.145 * max(len(curves), 20)
+        plots.save_png(_figure(scenario, curves, frontier, settings, 9.6, tall), path)
         written.append(path)
         if scenario == PICTURED[0]:
             short = _shortened(curves)
-            plots.save_png(_figure(scenario, short, frontier, settings, 9.6, 5.0), folder / SHORT)
+            plots.save_png(_figure(scenario, short, frontier, settings, 9.6, 5.4), folder / SHORT)
             written.append(folder / SHORT)
     return written
 
@@ -85,7 +92,7 @@ def _curves(scenario: str, results: Results, rows: Sequence[Row]) -> list[Curve]
         its = [row for row in rows if row.entry == entry]
         if name != scenario or not its or entry == OPTIMUM:
             continue
-        points = sorted((100 * rate, 100 * busy) for _, rate, busy in result["sweep"])
+        points = [(100 * rate, 100 * busy) for _, rate, busy in result["sweep"]]
         text = label(entry, tuned=result["tuned"], privileged=result["privileged"])
         xy = np.array(points, np.float64).reshape(-1, 2)
         found.append(Curve(text, entry, result["privileged"], xy, its))
@@ -93,13 +100,13 @@ def _curves(scenario: str, results: Results, rows: Sequence[Row]) -> list[Curve]
 
 
 def _shortened(curves: Sequence[Curve]) -> list[Curve]:
-    """The reference, the best ones, the worst one, and every n-th between, by utilisation."""
+    """A few well-known participants; where these are missing, every n-th by utilisation."""
+    known = [curve for curve in curves if curve.entry in _SHORT_LIST]
+    if len(known) >= _FEW:
+        return known
     ranked = sorted(curves, key=lambda curve: -max(r.utilisation.value for r in curve.rows))
-    if len(ranked) <= _SHORT_RULES:
-        return ranked
-    places = np.unique(np.linspace(0, len(ranked) - 1, _SHORT_RULES).round().astype(int))
-    chosen = [ranked[int(place)] for place in places]
-    return chosen + [curve for curve in ranked if curve.entry == REFERENCE and curve not in chosen]
+    places = np.unique(np.linspace(0, len(ranked) - 1, _FEW).round().astype(int))
+    return [ranked[int(place)] for place in places]
 
 
 def _figure(
@@ -111,7 +118,7 @@ def _figure(
     height_in: float,
 ) -> Figure:
     figure = plots.new_figure(width_in, height_in)
-    axes = plots.axes_at(figure, 0.77, 2.65, 0.65, 0.8)
+    axes = plots.axes_at(figure, 0.77, 2.65, 0.95, 0.8)
     plots.dress(axes, "silent calls per answered call (%)", "utilisation (% of agent time)")
     axes.grid(color=plots.GRID, linewidth=0.8)
     subtitle = (
@@ -136,8 +143,9 @@ def _figure(
         axes.axvline(100 * rate, color=plots.FAINT, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
     _write_labels(axes, labels, height_in)
     if outside:
-        text = "not shown, more silent: " + ", ".join(outside)
-        figure.text(0.015, 0.02, text, fontsize=8, color=plots.FAINT)
+        text = "further right (silent, utilisation): " + ", ".join(outside)
+        lines = textwrap.wrap(text, 150)
+        figure.text(0.015, 0.06 / height_in, "\n".join(lines), fontsize=7.5, color=plots.FAINT)
     return figure
 
 
@@ -168,12 +176,15 @@ def _draw_frontier(axes: Axes, frontier: Plain, right: float) -> _Label:
 
 
 def _cut(xy: FloatArray, right: float) -> FloatArray:
-    """The part of a curve left of `right`, with its value there."""
-    inside = xy[xy[:, 0] <= right]
-    if len(inside) == len(xy) or not len(inside):
-        return inside
-    end = [[right, float(np.interp(right, xy[:, 0], xy[:, 1]))]]
-    return np.vstack([inside, end])
+    """A curve up to where it leaves the picture for the last time, with the point there."""
+    inside = np.flatnonzero(xy[:, 0] <= right)
+    if not len(inside):
+        return xy[:0]
+    last = int(inside[-1])
+    if last + 1 == len(xy):
+        return xy
+    (x0, y0), (x1, y1) = xy[last], xy[last + 1]
+    return np.vstack([xy[: last + 1], [[right, y0 + (right - x0) / (x1 - x0) * (y1 - y0)]]])
 
 
 def _draw(axes: Axes, curve: Curve, colour: str, right: float) -> _Label | None:
@@ -220,8 +231,8 @@ def _limit(axes: Axes, labels: Sequence[_Label], right: float) -> None:
 
 def _write_labels(axes: Axes, labels: Sequence[_Label], height_in: float) -> None:
     """Names in a column right of the axes, evenly pushed apart, with a line to each curve's end."""
-    size = 9.0 if len(labels) > 16 else 10.0
-    least = 1.25 * size / 72.0 / (height_in - 1.45)  # height of a line, share of the axes
+    size = 8.5 if len(labels) > 20 else 10.0
+    least = 1.25 * size / 72.0 / (height_in - 1.75)  # height of a line, share of the axes
     ordered = sorted(labels, key=lambda item: (item.at[1], item.text))
     low, high = axes.get_ylim()
     wanted = [(item.at[1] - low) / (high - low) for item in ordered]

@@ -175,7 +175,8 @@ _HOW_TO_READ = f"""\
 **How to read it.** Every rule has one knob. It is tuned on days of its own until the silent rate
 (silent / answered calls) is the one asked for, and all figures come from other days, the same ones
 for every rule (common random numbers). Rules marked `as shipped` play with their documented
-settings, at the rate that comes of it. A rule that cannot reach the rate is shown at its own rate.
+settings, at the rate that comes of it. A rule that cannot reach the rate is shown at its own rate;
+so is one that gets worse before it reaches it: then its busiest setting below the rate is shown.
 `*` marks rules that see what no dialer can see (the value of information). ± and brackets are
 intervals of 95 % over days; an episode of several calendar days counts as one.
 
