@@ -15,6 +15,7 @@ from quietdial.agents.rules.patents import (
 )
 from quietdial.agents.rules.preview import Preview
 from quietdial.agents.rules.quantile import QuantileAge, QuantileBlind
+from quietdial.agents.rules.shiwa45 import Shiwa45
 from quietdial.agents.rules.simple import Blend, FixedRatio, Progressive
 from quietdial.agents.rules.sinch import Sinch
 from quietdial.agents.rules.uccx import Uccx
@@ -44,6 +45,7 @@ __all__ = [
     "QuantileAge",
     "QuantileBlind",
     "RatioManager",
+    "Shiwa45",
     "Sinch",
     "Uccx",
     "VICIdial",

@@ -41,5 +41,5 @@ class Amazon(ControllerRule):
 
     target_rate: float = 0.03
     window_h: float = 24.0
-    gain: float = 0.1
-    start_margin: float = 2.0
+    gain: float = 0.05
+    start_margin: float = 2.5

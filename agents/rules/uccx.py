@@ -14,7 +14,7 @@ class Uccx(ControllerRule):
 
     Formula: calls in flight = L x free agents, fractions carried to the next calls. Whenever
     `correction` more calls have been answered, with a the share of them that found no agent:
-    L <- L + `gain` x `step_lines` x (1 - a / limit), within 1 and `max_lines_per_agent`.
+    L <- L + `gain` x `step_lines` x (limit - a), in percent, within 1 and `max_lines_per_agent`.
     Source: documentation of Cisco UCCX (survey of dialers, section 1.6) for the settings, their
     limits and defaults: lines per agent 1 to 3, the number of live answers considered for each
     iteration, a gain that controls the size of the corrections, the abandon limit. The law is not
@@ -30,7 +30,7 @@ class Uccx(ControllerRule):
         correction: live answers from one correction to the next.
         gain: size of the corrections, 0 to 1.
         abandon_limit_pct: limit of the abandoned share of live answers [%].
-        step_lines: correction without an abandoned call, at gain 1 [lines].
+        step_lines: correction for each percent below the limit, at gain 1 [lines].
     """
 
     controller: ClassVar[str] = "uccx"
@@ -40,4 +40,4 @@ class Uccx(ControllerRule):
     correction: float = 100.0
     gain: float = 1.0
     abandon_limit_pct: float = 3.0
-    step_lines: float = 0.25
+    step_lines: float = 0.05

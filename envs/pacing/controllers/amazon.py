@@ -143,8 +143,8 @@ CONTROLLERS = {
         settings=(
             Setting("target_rate", "1", 0.03, 0.0, 1.0, "abandonment rate to be held"),
             Setting("window_h", "h", 24.0, 1.0, 24.0, "evaluation window"),
-            Setting("gain", "sd per call", 0.1, 0.0, 10.0, "margin per call above the target"),
-            Setting("start_margin", "sd", 2.0, -2.0, 6.0, "margin when the rate is on target"),
+            Setting("gain", "sd per call", 0.05, 0.0, 10.0, "margin per call above the target"),
+            Setting("start_margin", "sd", 2.5, -2.0, 6.0, "margin when the rate is on target"),
         ),
         sees=(
             "idle and busy agents",

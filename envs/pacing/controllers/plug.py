@@ -36,6 +36,7 @@ MODULES: dict[str, str] = {
     "quantile-age": "quantile",
     "quantile-blind": "quantile",
     "ratio-manager": "vicidial",
+    "shiwa45": "shiwa45",
     "sinch": "ratios",
     "uccx": "ratios",
     "vicidial": "vicidial",

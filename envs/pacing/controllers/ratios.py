@@ -95,10 +95,8 @@ _NOW_LINES, _ANSWERED_AT, _DROPPED_AT, _REST = MEMO, MEMO + 1, MEMO + 2, MEMO + 
 @compiled()
 def corrected_lines(lines, most, answered, dropped, limit_pct, gain, step):  # type: ignore[no-untyped-def]
     """Lines per agent after `answered` live answers, `dropped` of them without an agent."""
-    if gain == 0.0:
-        return lines
-    error = 1.0 - 100.0 * dropped / answered / max(limit_pct, 1e-9)
-    return min(max(lines + gain * step * error, 1.0), most)
+    below_pct = limit_pct - 100.0 * dropped / answered
+    return min(max(lines + gain * step * below_pct, 1.0), most)
 
 
 def _uccx(address, b):  # type: ignore[no-untyped-def]
@@ -158,7 +156,7 @@ CONTROLLERS = {
             Setting("correction", "answers", 100.0, 10.0, 1000.0, "live answers per correction"),
             Setting("gain", "1", 1.0, 0.0, 1.0, "size of the corrections"),
             Setting("abandon_limit_pct", "%", 3.0, 0.0, 100.0, "most abandoned live answers"),
-            Setting("step_lines", "lines", 0.25, 0.0, 2.0, "correction without a drop, at gain 1"),
+            Setting("step_lines", "lines per %", 0.05, 0.0, 2.0, "correction per % at gain 1"),
         ),
         sees=("idle agents", "waiting callees", "calls in flight", "live answers and drops"),
         tick=_uccx,

@@ -59,7 +59,7 @@ def test_dials_within__worked_by_hand(
 
 def test_dials__worked_by_hand(desk: Any, seen: Any) -> None:
     at = desk("amazon")
-    at.begin(Amazon(start_margin=0.0).settings)
+    at.begin(Amazon(gain=0.1, start_margin=0.0).settings)
     # no conversation yet: progressive
     assert at.ask(seen(t_ms=1000, idle=2)) == 2
     # 19 of 76 calls answered: (19 + 1) / (76 + 4) = .25, none abandoned of 20: z = -.1 x .6 = -.06.

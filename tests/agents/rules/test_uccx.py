@@ -13,10 +13,10 @@ from quietdial.envs.pacing.controllers import ratios
 @pytest.mark.parametrize(
     ("lines", "answered", "dropped", "gain", "expected"),
     [
-        (1.5, 100, 0, 1.0, 1.75),  # nothing dropped: up by a whole step of .25
-        (1.5, 100, 3, 1.0, 1.5),  # on the limit of 3 %
-        (1.5, 100, 6, 1.0, 1.25),  # twice the limit: down by a step
-        (1.5, 50, 3, 0.5, 1.375),  # 6 %, gain .5
+        (1.5, 100, 0, 1.0, 1.65),  # 3 % below the limit of 3 %: up by 3 x .05
+        (1.5, 100, 3, 1.0, 1.5),  # on the limit
+        (1.5, 100, 6, 1.0, 1.35),  # 3 % above
+        (1.5, 50, 3, 0.5, 1.425),  # 6 %, gain .5: down by 3 x .025
         (2.9, 100, 0, 1.0, 3.0),  # at most 3
         (1.1, 100, 9, 1.0, 1.0),  # at least 1
         (1.5, 100, 50, 0.0, 1.5),  # no gain, no correction
@@ -25,26 +25,21 @@ from quietdial.envs.pacing.controllers import ratios
 def test_corrected_lines__worked_by_hand(
     lines: float, answered: int, dropped: int, gain: float, expected: float
 ) -> None:
-    moved = ratios.corrected_lines(lines, 3.0, answered, dropped, 3.0, gain, 0.25)
+    moved = ratios.corrected_lines(lines, 3.0, answered, dropped, 3.0, gain, 0.05)
     assert moved == pytest.approx(expected, abs=1e-12)
-
-
-def test_corrected_lines__of_no_limit_at_all() -> None:
-    assert ratios.corrected_lines(2.0, 3.0, 100, 1, 0.0, 1.0, 0.25) == 1.0
-    assert ratios.corrected_lines(2.0, 3.0, 100, 0, 0.0, 1.0, 0.25) == 2.25
 
 
 def test_lines__are_corrected_after_100_answers(desk: Any, seen: Any) -> None:
     at = desk("uccx")
     at.begin(Uccx(2.0).settings)
-    floor = seen(idle=4)
-    assert at.ask(floor) == 8  # 2 x 4
-    assert at.ask(floor._replace(picked=99, connected=99)) == 8
-    # 100 answers, none dropped: 2.25 x 4 = 9
-    assert at.ask(floor._replace(picked=100, connected=100)) == 9
-    # of the next 100, 6 dropped: 2.25 - .25 = 2; 2 x 4
-    assert at.ask(floor._replace(picked=199, connected=195, dropped=4)) == 9
-    assert at.ask(floor._replace(picked=200, connected=194, dropped=6)) == 8
+    floor = seen(idle=10)
+    assert at.ask(floor) == 20  # 2 x 10
+    assert at.ask(floor._replace(picked=99, connected=99)) == 20
+    # 100 answers, none dropped: 2.15 x 10 = 21.5; the rest of .5 is carried: 21.5 + .5
+    assert at.ask(floor._replace(picked=100, connected=100)) == 21
+    assert at.ask(floor._replace(picked=199, connected=194, dropped=5)) == 22
+    # of the next 100, 5 dropped: 2.15 - .1 = 2.05; 20.5
+    assert at.ask(floor._replace(picked=200, connected=195, dropped=5)) == 20
 
 
 class Plain:
@@ -60,8 +55,8 @@ class Plain:
         dropped = seen.dropped - self.at[1]
         if answered >= rule.correction:
             self.at = (seen.connected + seen.dropped, seen.dropped)
-            above = 100 * dropped / answered / rule.abandon_limit_pct
-            self.lines += rule.gain * rule.step_lines * (1 - above)
+            below = rule.abandon_limit_pct - 100 * dropped / answered
+            self.lines += rule.gain * rule.step_lines * below
             self.lines = min(max(self.lines, 1), rule.max_lines_per_agent)
         exact = self.lines * (seen.idle - seen.waiting) - seen.in_flight + self.rest
         whole = math.floor(round(exact, 9))
