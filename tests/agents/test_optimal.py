@@ -112,6 +112,52 @@ def test_frontier__has_the_published_figures_at_other_intervals(interval_s, publ
 
 
 @pytest.mark.parametrize(
+    ("interval_s", "published"),
+    [
+        (0.25, 0.7877),
+        (0.5, 0.7860),
+        (1.0, 0.7825),
+        (2.0, 0.7756),
+        (3.0, 0.7686),
+        (5.0, 0.7547),
+        (10.0, 0.7198),
+        (15.0, 0.6855),
+    ],
+)
+def test_progressive__has_the_published_figures_at_all_intervals(interval_s, published):
+    """Science A3."""
+    figures = evaluate(progressive(10), 10, *WORLD, interval_s)
+    assert figures.utilisation == pytest.approx(published, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "published"), [(0.8, 0.0054), (0.9, 0.0007), (0.95, 0.0001), (0.98, 0.0)]
+)
+def test_discounting__loses_what_the_study_says(gamma, published):
+    """Science A3: the discounted optimum at the same multiplier, judged without discount.
+
+    By value iteration on the sparse matrix of one interval, which shares no code with the solver.
+    """
+    agents, cap = 10, 0.03
+    chain = Chain(MarkovWorld(agents, *WORLD), 62)
+    optimum = solve(agents, *WORLD, cap, method="policy-iteration")
+    multiplier = optimum.multiplier_agent_s / agents
+    move = chain.transition_matrix()
+    busy, silent, answered = (chain.yields[:, :, x].ravel() for x in (1, 2, 3))
+    reward = busy / agents - multiplier * (silent - cap * answered)
+    value = np.zeros((chain.q_max + 1, agents + 1))  # after the decision, (q, b)
+    for _ in range(round(14.0 / (1.0 - gamma))):
+        best = np.maximum.accumulate(value[::-1])[::-1]
+        value = (reward + gamma * (move @ best.ravel())).reshape(value.shape)
+    best = np.maximum.accumulate(value[::-1])[::-1]
+    chosen = np.argmax(value >= best[:1] - 1e-12, axis=0)  # from no call in flight
+    figures = evaluate(chosen.tolist(), agents, *WORLD)
+    excess = figures.silent_per_s - cap * figures.answered_per_s
+    lost = optimum.upper_bound - (figures.utilisation - multiplier * excess)
+    assert lost == pytest.approx(published, abs=6e-5)
+
+
+@pytest.mark.parametrize(
     ("agents", "cap", "whole"),
     [
         (2, 0.01, True),

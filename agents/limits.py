@@ -1,0 +1,917 @@
+"""Limits for worlds that are not Markov: a floor that is cheap to beat, and a proven upper bound.
+
+The floor. A dialer that looks at nothing and dials as a Poisson stream is the M/M/n + D system;
+:func:`blind_floor` gives its utilisation at a silent rate. A rule that does worse has no use.
+
+The bound. :func:`utilisation_bound` returns a number below 1 that no policy exceeds on average at
+the cap, if it cannot see the future and does not cancel calls; it may know everything else: the
+true answer rate, the age of every call, the phase of every agent. The proof in short (in full in
+docs/limits.md): cut the day into windows of `window_s`, on a grid with a random offset. With all
+that is known at the beginning of a window, the answers A in it come from calls in flight, the
+releases R from busy agents. Both are sums of independent 0/1 variables, each of which is 1 with a
+probability of at most q or r. The bound plays a game that is kinder to the dialer than the world:
+in every window it may choose both means freely. X is the number of idle agents, negative if callees
+wait. For a multiplier L >= 0 and the potential
+
+    h(x) = -L x + sum_j (u_j - v_j) (x - j)^+,   u, v >= 0, slope never below -L,
+
+the linear programme finds the largest c = a - 2 (N - 1) e b - small terms such that
+
+    E[idle s + L (silent - cap x answered) + h(X')] - h(X) >= E[a R - b R (R - 1)]
+
+for every X and every choice. E (x - A)^+ is least, among sums with mean m, if as many terms as
+possible have probability q, and greatest for the Poisson law (Hoeffding 1956; Karlin and Novikoff
+1963). With these the inequality is, between the nodes m = q n and r k, a sum of bilinear and
+concave terms, so that checking it at the nodes proves it everywhere: :meth:`Game.margin`. Two
+conversations end in the same window with probability at most e, whatever was known when the
+later one began, which bounds the sum of R (R - 1). Summed over a day, L's term vanishes at the cap,
+and every conversation costs at least c idle agent-seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import linprog
+
+from quietdial.envs.errors import ConfigError, QuietDialError
+from quietdial.envs.laws import (
+    BODY_CELLS,
+    TAIL_CELLS,
+    ConstantLaw,
+    ExponentialLaw,
+    GammaLaw,
+    Law,
+    LognormalLaw,
+    UniformLaw,
+)
+from quietdial.envs.pacing.markov import MarkovWorld
+from quietdial.envs.scenario import ConstantAnswer, DriftingAnswer, Scenario, load_scenario
+from quietdial.envs.theory import fixed_patience, load_at_loss
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+P_CEILING: Final = 0.95
+"""Largest answer rate that a drifting scenario reaches (`DriftingAnswer` cuts it there)."""
+
+_CELL_S = 0.01  # ages are searched in cells of this length, each bounded as a whole
+_STEPS = 12  # parts of a window over which its idle seconds are summed
+_MOST_WAITING = 8  # the potential has corners down to so many waiting callees
+_ROUNDS = 60
+_TOLERANCE = 1e-7
+_ROUNDING = 1e-8  # added to the error of a window for the rounding of sums [agent-seconds]
+_SPLITS = (0.45, 0.5, 0.55, 0.6, 0.7, 0.8)  # levels of the answer rate
+
+
+# --- the floor ------------------------------------------------------------------------------------
+
+
+class BlindFloor(NamedTuple):
+    """What dialing at a constant rate, without looking, reaches.
+
+    Attributes:
+        utilisation: conversation and wrap-up / (logged in and not on break).
+        silent_rate: silent / answered.
+        answered_per_s: rate of the answered calls [1/s].
+        dials_per_s: rate of the dials [1/s], at the middle of the answer rate's range.
+    """
+
+    utilisation: float
+    silent_rate: float
+    answered_per_s: float
+    dials_per_s: float
+
+
+def blind_floor(scenario: str | Scenario, silent_rate: float | None = None) -> BlindFloor:
+    """Utilisation of state-blind Poisson dialing at a silent rate: M/M/n + D, closed form.
+
+    An agent is away for the conversation, the wrap-up and the break that may follow, H + B seconds
+    on average; the wait limit is D. With rho the share of the time in which an agent is away,
+    utilisation = rho H / (H + B) / (1 - rho B / (H + B)). For D = 0 this is exact for every law of
+    the times (Erlang B is insensitive); for D > 0 it is exact for exponential times and was found
+    within .25 points for lognormal ones. Answered calls must come at a constant rate: where the
+    answer rate drifts, the figure is that of a dialer that is blind to the floor but knows p(t).
+
+    Args:
+        scenario: name, file or model; without inbound calls, shifts, people or machines at agents.
+        silent_rate: silent / answered; none: the rule's cap.
+    """
+    world = _plain_world(load_scenario(scenario))
+    rate = world.rule.cap if silent_rate is None else float(silent_rate)
+    times = _times(world)
+    away_s = times.handle_s + times.break_s
+    per_s = load_at_loss(times.n_agents, away_s, world.rule.wait_limit_s, rate)
+    figures = fixed_patience(times.n_agents, per_s, away_s, world.rule.wait_limit_s)
+    share = figures.utilisation
+    utilisation = share * times.handle_s / (away_s - share * times.break_s)
+    answer = world.calls.answer_rate
+    p = answer.p if isinstance(answer, ConstantAnswer) else math.sqrt(answer.p_low * answer.p_high)
+    return BlindFloor(utilisation, figures.lost, per_s, per_s / p)
+
+
+class _Times(NamedTuple):
+    n_agents: int
+    talk_s: float
+    wrap_s: float
+    break_s: float  # per conversation
+
+    @property
+    def handle_s(self) -> float:
+        return self.talk_s + self.wrap_s
+
+
+def _times(world: Scenario) -> _Times:
+    floor = world.floor
+    wrap = floor.wrap.sampled_mean_s() if floor.wrap else 0.0
+    pause = floor.breaks
+    rest = pause.p_after_wrap * pause.duration.sampled_mean_s() if pause else 0.0
+    return _Times(floor.n_agents, floor.talk.sampled_mean_s(), wrap, rest)
+
+
+def _plain_world(world: Scenario) -> Scenario:
+    """The scenario, or `ConfigError` with what it has that the limits do not cover."""
+    floor, calls = world.floor, world.calls
+    reasons = {
+        "it has shifts": bool(floor.shifts),
+        "agents differ in speed": floor.speed_sd > 0,
+        "talk times drift within the day": floor.talk_drift is not None,
+        "it has a list of people": world.people is not None,
+        "it has inbound calls": world.inbound is not None,
+        "machines are not told apart": calls.detection.kind != "perfect",
+        "callees may leave before the limit": calls.patience is not None,
+        "calls have a set-up time": calls.setup is not None,
+        "ringing is given up": calls.ring_timeout_s is not None,
+        "answers have a greeting": calls.greeting is not None,
+        "calls are not cut at the limit": world.rule.at_limit != "cut",
+    }
+    found = [reason for reason, holds in reasons.items() if holds]
+    if found:
+        raise ConfigError(f"no limit is known for scenario {world.name!r}: " + "; ".join(found))
+    return world
+
+
+# --- the game of one window -----------------------------------------------------------------------
+
+
+class Window(NamedTuple):
+    """What is known about a window, whatever happened before it.
+
+    Attributes:
+        n_agents: N.
+        waits: callees may wait (at most one window).
+        window_s: its length [s].
+        q: largest probability that a call in flight is answered in it.
+        r: largest probability that a busy agent is released in it.
+        profile: largest share of those answers that come in the first 1/12, 2/12, .. of it.
+    """
+
+    n_agents: int
+    waits: bool
+    window_s: float
+    q: float
+    r: float
+    profile: tuple[float, ...]
+
+
+class Prices(NamedTuple):
+    """A solution of the linear programme: the certificate of a bound.
+
+    Attributes:
+        multiplier_agent_s: L, agent-seconds per silent call.
+        per_release_s: a, idle seconds charged for a release.
+        per_pair_s: b, discount for two releases in one window.
+        slope_s: largest slope of the potential.
+        corners: j, where the potential's slope changes.
+        u: its convex part, by corner.
+        v: its concave part, by corner.
+    """
+
+    multiplier_agent_s: float
+    per_release_s: float
+    per_pair_s: float
+    slope_s: float
+    corners: tuple[int, ...]
+    u: tuple[float, ...]
+    v: tuple[float, ...]
+
+    def potential(self, idle: int) -> float:
+        """h(x) [agent-seconds]."""
+        corners = zip(self.corners, self.u, self.v, strict=True)
+        bends = sum((u - v) * max(idle - j, 0) for j, u, v in corners)
+        return bends - self.multiplier_agent_s * idle
+
+
+class Losses(NamedTuple):
+    """What one conversation takes off the charge a for what the game leaves out.
+
+    Attributes:
+        pair: 2 (N - 1) e, expected pairs of releases in one window for each conversation.
+        fast_release: probability that a conversation begins and ends within a window.
+        free: share of the answers that are given away, as if the dialer could place them at will.
+    """
+
+    pair: float
+    fast_release: float
+    free: float
+
+
+class _NoPricesError(QuietDialError):
+    """The multiplier is too high: answers within the cap would pay for themselves."""
+
+
+def _binomials(p: float, n: int, most: int) -> FloatArray:
+    """Binomial(i, p) on 0..most for i = 0..n, (n + 1, most + 1)."""
+    law = np.zeros((n + 1, most + 1))
+    law[0, 0] = 1.0
+    for i in range(n):
+        law[i + 1] = law[i] * (1.0 - p)
+        law[i + 1, 1:] += law[i, :-1] * p
+    return law
+
+
+class _Releases(NamedTuple):
+    """Releases in a window that begins with X idle agents, for k = 0..busy nodes of their mean."""
+
+    free: IntArray  # agents free for the answers after R = 0..busy releases
+    mean: FloatArray  # (K,)
+    least: FloatArray  # law of R that is least in convex order, (K, R)
+    most: FloatArray  # greatest in convex order, (K, R)
+    pairs: FloatArray  # least E[R (R - 1)], (K,)
+
+
+class Game:
+    """The game of one window under a cap: what the dialer could gain at best, and its price.
+
+    Args:
+        window: the window.
+        cap: allowed silent / answered.
+    """
+
+    def __init__(self, window: Window, cap: float) -> None:
+        n, q = window.n_agents, window.q
+        self.window, self.cap = window, cap
+        self.nodes = math.ceil((1.3 * n + 12.0) / q)
+        self.means = q * np.arange(self.nodes + 1)
+        self.waiting = min(n, _MOST_WAITING) if window.waits else 0
+        span = n + self.waiting
+        over = np.arange(span + 1)
+        hinge = np.maximum(over[None, :] - over[:, None], 0.0)
+        self.least = _binomials(q, self.nodes, span) @ hinge  # E (c - A)^+, least, (node, c)
+        poisson = stats.poisson.pmf(over[None, :], self.means[:, None])
+        self.most = np.asarray(poisson @ hinge)  # the same for the Poisson law, the greatest
+        self.idle = self._idle_s()
+        lowest = -n if window.waits else 0
+        self.states = range(lowest, n + 1)
+        self.releases = {x: self._releases(x) for x in self.states}
+
+    def _idle_s(self) -> FloatArray:
+        """Least idle agent-seconds of a window by idle agents at its beginning, (N + 1, node).
+
+        E int (x - A(s))^+ ds is at least the integral of the least E (x - A)^+ at mean m g(s), a
+        convex function of m. On each piece between two nodes it is replaced by its tangent at
+        the middle, and at a node by the smaller of the two tangents.
+        """
+        q, means = self.window.q, self.means
+        result = np.zeros((self.window.n_agents + 1, len(means)))
+        middle = means[:-1] + 0.5 * q
+        step_s = self.window.window_s / len(self.window.profile)
+        for x in range(1, len(result)):
+            slope = np.diff(self.least[:, x]) / q
+            value, change = np.zeros(len(middle)), np.zeros(len(middle))
+            for share in self.window.profile:
+                at = middle * share
+                piece = np.minimum((at / q).astype(np.int64), len(slope) - 1)
+                value += self.least[piece, x] + slope[piece] * (at - means[piece])
+                change += share * slope[piece]
+            left, right = value - 0.5 * q * change, value + 0.5 * q * change
+            result[x, :-1] = left
+            result[x, -1] = right[-1]
+            result[x, 1:-1] = np.minimum(left[1:], right[:-1])
+        return step_s * result
+
+    def _releases(self, x: int) -> _Releases:
+        busy = self.window.n_agents - max(x, 0)
+        count = np.arange(busy + 1)
+        mean = self.window.r * count.astype(np.float64)
+        least = _binomials(self.window.r, busy, busy)
+        odds = (mean / max(busy, 1))[:, None]
+        most = np.asarray(stats.binom.pmf(count[None, :], busy, odds), np.float64)
+        pairs: FloatArray = least @ (count * (count - 1.0))
+        free = np.maximum(x + count, 0) if x < 0 else x + count
+        return _Releases(free, mean, least, most, pairs)
+
+    # --- the inequality ---------------------------------------------------------------------------
+
+    def _slack(
+        self, x: int, prices: Prices, least: FloatArray, most: FloatArray, first: int = 0
+    ) -> FloatArray:
+        """Left side minus right side of the inequality at state x, (node, k), from a node on.
+
+        `least` and `most`: E sum u (y - j - A)^+ and E sum v (y - j - A)^+ by node and free agents.
+        """
+        releases, price = self.releases[x], prices.multiplier_agent_s
+        here = prices.potential(x) + price * x
+        slack = least[:, releases.free] @ releases.least.T - most[:, releases.free] @ (
+            releases.most.T
+        )
+        slack += price * (1.0 - self.cap) * self.means[first:, None] - here
+        slack -= (price + prices.per_release_s) * releases.mean
+        slack += prices.per_pair_s * releases.pairs
+        if x > 0:
+            slack += self.idle[x][first:, None]
+        return slack
+
+    def _bends(self, prices: Prices) -> tuple[FloatArray, FloatArray]:
+        free = np.arange(self.window.n_agents + 1)[:, None]
+        over = np.clip(free - np.asarray(prices.corners), 0, self.least.shape[1] - 1)
+        return (
+            np.asarray(self.least[:, over] @ np.asarray(prices.u)),
+            np.asarray(self.most[:, over] @ np.asarray(prices.v)),
+        )
+
+    def margin(self, prices: Prices) -> float:
+        """By how much the inequality fails at worst, in agent-seconds a window; 0 if it holds.
+
+        Checks every state and node, and all means beyond the last node: there the terms with u and
+        the idle seconds are left out, and those with v, which fall with the mean, taken at it.
+
+        Raises:
+            ConfigError: the prices are not of the form that the proof needs.
+        """
+        slopes = np.cumsum(np.subtract(prices.u, prices.v)) - prices.multiplier_agent_s
+        if (
+            min(*prices.u, *prices.v, prices.per_pair_s, prices.per_release_s) < 0.0
+            or slopes.min() < -prices.multiplier_agent_s - 1e-9
+            or slopes.max() > prices.slope_s + 1e-9
+            or list(prices.corners) != sorted(set(prices.corners))
+            or prices.corners[0] < -self.waiting
+        ):
+            raise ConfigError("these prices are no certificate: a sign or a slope is not allowed")
+        least, most = self._bends(prices)
+        worst = 0.0
+        for x in self.states:
+            worst = min(worst, float(self._slack(x, prices, least, most).min()))
+            beyond = self._slack(x, prices, np.zeros_like(least[-1:]), most[-1:], self.nodes)
+            idle = self.idle[x][-1] if x > 0 else 0.0
+            worst = min(worst, float(beyond.min()) - float(idle))
+        return -worst
+
+    # --- the linear programme ---------------------------------------------------------------------
+
+    def _row(
+        self, x: int, node: int, k: int, corners: IntArray, multiplier: float
+    ) -> tuple[FloatArray, float]:
+        """The inequality at one state and node: coefficients of (u, v, a, b, slope), constant."""
+        releases = self.releases[x]
+        over = np.clip(releases.free[:, None] - corners, 0, self.least.shape[1] - 1)
+        own = np.maximum(x - corners, 0.0)
+        row = np.concatenate(
+            [
+                releases.least[k] @ self.least[node][over] - own,
+                own - releases.most[k] @ self.most[node][over],
+                [-releases.mean[k], releases.pairs[k], 0.0],
+            ]
+        )
+        constant = multiplier * ((1.0 - self.cap) * self.means[node] - releases.mean[k])
+        return row, constant + (self.idle[x, node] if x > 0 else 0.0)
+
+    def _corners(self) -> IntArray:
+        """Every number near 0, then ever fewer."""
+        corners, at = list(range(-self.waiting, min(6, self.window.n_agents))), 6.0
+        while at < self.window.n_agents:
+            corners.append(int(at))
+            at = max(at + 1.0, 1.3 * at)
+        return np.array(corners)
+
+    def solve(self, multiplier: float, losses: Losses) -> Prices:
+        """The prices with the largest c for one multiplier, by cutting planes.
+
+        They may miss the inequality by the solver's tolerance; :meth:`margin` says by how much.
+        """
+        corners = self._corners()
+        count = len(corners)
+        rows, right = [], []
+        for last in range(count):
+            slope = np.zeros(2 * count + 3)
+            slope[: last + 1], slope[count : count + last + 1] = 1.0, -1.0
+            rows.append(-slope)  # slope >= -L
+            right.append(0.0)
+            slope = slope.copy()
+            slope[-1] = -1.0
+            rows.append(slope)  # slope <= slope_s
+            right.append(multiplier)
+        for x in self.states:
+            busy = len(self.releases[x].mean) - 1
+            for node in (0, self.nodes // 8, self.nodes // 4, self.nodes // 2, self.nodes):
+                for k in sorted({0, min(1, busy), min(3, busy), busy}):
+                    row, constant = self._row(x, node, k, corners, multiplier)
+                    rows.append(-row)
+                    right.append(constant)
+        cost = np.zeros(2 * count + 3)
+        cost[-3:] = -(1.0 - losses.fast_release), losses.pair, losses.free / (1.0 - self.cap)
+        bounds = [(0.0, 50.0 * multiplier)] * (2 * count) + [(0.0, 1e3), (0.0, 1e4), (0.0, None)]
+        for _ in range(_ROUNDS):
+            answer = linprog(
+                cost, A_ub=np.array(rows), b_ub=np.array(right), bounds=bounds, method="highs-ds"
+            )
+            if answer.status == 2:
+                raise _NoPricesError(f"no prices hold at a multiplier of {multiplier}")
+            if answer.status != 0:
+                raise QuietDialError(f"the linear programme of the bound failed: {answer.message}")
+            prices = _prices(multiplier, corners, np.maximum(answer.x, 0.0))
+            least, most = self._bends(prices)
+            missed = 0
+            for x in self.states:
+                slack = self._slack(x, prices, least, most)
+                worst = slack.argmin(axis=0)
+                values = slack[worst, np.arange(slack.shape[1])]
+                for k in np.argsort(values)[:3]:
+                    if values[k] < -_TOLERANCE:
+                        row, constant = self._row(x, int(worst[k]), int(k), corners, multiplier)
+                        rows.append(-row)
+                        right.append(constant)
+                        missed += 1
+            if not missed:
+                return prices
+        raise QuietDialError(f"the cutting planes did not end after {_ROUNDS} rounds")
+
+
+def _prices(multiplier: float, corners: IntArray, x: FloatArray) -> Prices:
+    count = len(corners)
+    u, v = x[:count], x[count : 2 * count]
+    both = np.minimum(u, v)
+    return Prices(
+        multiplier,
+        float(x[-3]),
+        float(x[-2]),
+        float(max(x[-1], np.max(np.cumsum(u - v)) - multiplier)),
+        tuple(corners.tolist()),
+        tuple((u - both).tolist()),
+        tuple((v - both).tolist()),
+    )
+
+
+def _charge(prices: Prices, losses: Losses, window_s: float, cap: float) -> float:
+    """c: idle agent-seconds that every conversation costs at least."""
+    given_away = prices.slope_s + window_s + prices.multiplier_agent_s * cap
+    return (
+        prices.per_release_s * (1.0 - losses.fast_release)
+        - prices.per_pair_s * losses.pair
+        - prices.multiplier_agent_s * losses.fast_release
+        - losses.free * given_away / (1.0 - cap)
+    )
+
+
+# --- the bound ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UtilisationBound:
+    """A proven limit of the mean utilisation, with its certificate.
+
+    Attributes:
+        name: the scenario.
+        cap: silent / answered that the policies compared keep on average.
+        utilisation: no policy is above it.
+        idle_s: idle agent-seconds that each conversation costs at least, at the nominal talk times.
+        window_s: length of the windows.
+        prices: the certificate; `game.margin(prices)` is the proof by numbers.
+        game: its inequality.
+        error_s: agent-seconds by which the inequality may fail in a window (counted against c).
+        p_split: answer rate up to which the inequality holds; above it, it may fail.
+        wild_s: mean agent-seconds by which it may fail in a window for that reason.
+    """
+
+    name: str
+    cap: float
+    utilisation: float
+    idle_s: float
+    window_s: float
+    prices: Prices
+    game: Game
+    error_s: float
+    p_split: float
+    wild_s: float
+
+
+def _grid(end_s: float, cell_s: float = _CELL_S) -> FloatArray:
+    return np.arange(math.ceil(end_s / cell_s) + 1, dtype=np.float64) * cell_s
+
+
+def _answer_odds(world: Scenario, p: float, oldest_s: float, window_s: float) -> float:
+    """Largest probability of an answer within a window, for calls of an age up to `oldest_s`.
+
+    p (F(a + w) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a))), each cell of ages as a whole; it
+    rises with p.
+    """
+    ages = _grid(oldest_s)
+    law = world.calls.time_to_answer
+    answered, later = law.cdf(ages), law.cdf(ages + window_s)
+    others = sum((part.share * part.time.cdf(ages) for part in world.calls.unanswered), 0.0 * ages)
+    left = p * (1.0 - answered[1:]) + (1.0 - p) * (1.0 - others[1:])
+    return float(np.max(p * (later[1:] - answered[:-1]) / left))
+
+
+def _profile(law: Law, oldest_s: float, window_s: float) -> tuple[float, ...]:
+    """Largest share of a window's answers in its first parts: at the greatest age.
+
+    The density of the time to answer is log-concave, so that older calls are answered earlier.
+    """
+    log_concave = isinstance(law, ExponentialLaw | UniformLaw) or (
+        isinstance(law, GammaLaw) and law.shape >= 1.0
+    )
+    if not log_concave:
+        raise ConfigError(f"no limit is known for a {law.kind} time to answer")
+    ends = oldest_s + window_s * np.arange(_STEPS + 1) / _STEPS
+    reached = law.cdf(ends) - law.cdf(ends[:1])
+    return tuple((reached[1:] / reached[-1]).tolist())
+
+
+def _release_odds(world: Scenario, window_s: float) -> float:
+    """Largest probability that a busy agent is released within a window, in any phase.
+
+    In conversation: the wrap-up must end, too. In wrap-up or break: the hazard of the law.
+    """
+    floor = world.floor
+    if floor.wrap is None:
+        laws: list[Law] = [floor.talk]
+        if not isinstance(floor.talk, ExponentialLaw) or floor.talk_day_sd > 0:
+            raise ConfigError("no limit is known without a wrap-up unless talk is exponential")
+    else:
+        laws = [floor.wrap]
+    if floor.breaks:
+        laws.append(floor.breaks.duration)
+    odds = [_end_odds(law, window_s) for law in laws]
+    if floor.wrap is not None:
+        odds.append(float(floor.wrap.cdf(np.array([window_s]))[0]))
+    return max(odds)
+
+
+def _end_odds(law: Law, window_s: float) -> float:
+    """Largest probability that a duration, whatever its age, ends within a window.
+
+    A lognormal hazard rises to its peak and falls; beyond the grid, which reaches 20 medians, it
+    is below its value at the grid's end, and so is the probability.
+    """
+    if isinstance(law, ExponentialLaw):
+        return -math.expm1(-window_s / law.mean_s)
+    if not isinstance(law, LognormalLaw):
+        raise ConfigError(f"no limit is known for a {law.kind} wrap-up or break")
+    ages = _grid(20.0 * float(law.quantile_s(np.array([0.5]))[0]))
+    now, later = law.cdf(ages), law.cdf(ages + window_s)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = (later[1:] - now[:-1]) / (1.0 - now[1:])
+    # far out the quotient is rounding; there the hazard has long been falling
+    sound = 1.0 - now[1:] > 1e-9
+    return float(np.max(odds[sound]))
+
+
+def _most_in(law: Law, length_s: float) -> float:
+    """Largest probability that a duration falls into an interval of that length."""
+    if isinstance(law, ConstantLaw):
+        return 1.0
+    ends = _grid(float(law.quantile_s(np.array([1.0 - 1e-4]))[0]), 10.0 * _CELL_S)
+    inside = law.cdf(ends[1:] + length_s) - law.cdf(ends[:-1])
+    return max(float(np.max(inside)), 1e-4)
+
+
+def _free_share(law: Law, oldest_s: float, window_s: float) -> float:
+    """Share of the answers by calls dialed in the same window, or older than `oldest_s` before it.
+
+    The offset of the grid is uniform: int_0^w F / w + int_0^w (1 - F(oldest + s)) ds / w, each by
+    an upper sum.
+    """
+    ends = np.linspace(0.0, window_s, 3001)
+    fast = law.cdf(ends[1:]).mean()
+    old = (1.0 - law.cdf(oldest_s + ends[:-1])).mean()
+    return float(fast + old)
+
+
+def _oldest_s(world: Scenario) -> tuple[float, ...]:
+    """Candidates for the greatest age of a call that is looked at: its choice is free."""
+    law = world.calls.time_to_answer
+    far = float(law.quantile_s(np.array([0.998]))[0])
+    laws = [part.time for part in world.calls.unanswered]
+    ends = [other.value_s for other in laws if isinstance(other, ConstantLaw)]
+    near = [end - 2.0 * _CELL_S for end in ends if law.cdf(np.array([end]))[0] > 0.9]
+    return tuple(dict.fromkeys([min([far, *near]), far]))
+
+
+def _wild_share(answer: DriftingAnswer, p: float, span_s: float) -> float:
+    """Largest probability that the answer rate exceeds `p` at some time of a stretch.
+
+    At any time log p(t) = log p0 + log(1 + a sin phi) + x with p0 log-uniform, phi uniform and x
+    normal, all by upper sums; over the stretch the sum over the values that it can hold.
+    """
+    if answer.jumps_per_h > 0:
+        raise ConfigError("no limit is known for an answer rate that jumps")
+    if p >= P_CEILING:
+        return 0.0
+    cells = np.arange(1, 401) / 400
+    level = math.log(answer.p_low) + cells * math.log(answer.p_high / answer.p_low)
+    season = np.log1p(answer.season_amplitude * np.sin(math.pi * (cells - 0.5)))
+    room = math.log(p) - level[:, None] - season[None, :]
+    above = stats.norm.sf(room / answer.ou_sd) if answer.ou_sd > 0 else room <= 0.0
+    return min(float(np.mean(above)) * (math.ceil(span_s / answer.update_s) + 1), 1.0)
+
+
+class _Day(NamedTuple):
+    """A world, cut into windows: what does not depend on the multiplier."""
+
+    world: Scenario
+    times: _Times
+    window: Window
+    wild: tuple[tuple[float, Window], ...]  # P(rate above a level), window up to the next level
+    p_split: float
+    oldest_s: float
+    losses: Losses
+
+
+def _day(world: Scenario, p: float, oldest_s: float, window_s: float) -> _Day:
+    times, calls = _times(world), world.calls
+    share = _release_odds(world, window_s)
+    profile = _profile(calls.time_to_answer, oldest_s, window_s)
+    waits = world.rule.wait_limit_s > 0
+
+    def window(rate: float) -> Window:
+        odds = _answer_odds(world, rate, oldest_s, window_s)
+        return Window(times.n_agents, waits, window_s, odds, share, profile)
+
+    answer, wild = calls.answer_rate, []
+    if isinstance(answer, DriftingAnswer) and p < P_CEILING:
+        levels = [*(level for level in _SPLITS if level >= p), P_CEILING]
+        for low, high in itertools.pairwise(levels):
+            wild.append((_wild_share(answer, low, oldest_s + window_s), window(high)))
+    fastest = world.floor.wrap or world.floor.talk
+    free = _free_share(calls.time_to_answer, oldest_s, window_s)
+    losses = Losses(
+        2.0 * (times.n_agents - 1) * _most_in(world.floor.talk, window_s),
+        float(fastest.cdf(np.array([window_s]))[0]),
+        free,
+    )
+    return _Day(world, times, window(p), tuple(wild), p, oldest_s, losses)
+
+
+def utilisation_bound(
+    scenario: str | Scenario, cap: float | None = None, *, window_s: float | None = None
+) -> UtilisationBound:
+    """A number that the mean utilisation of no policy exceeds at the cap: a proven bound.
+
+    It holds for every policy, deciding at any moments, that does not know how long a conversation
+    will last or whether a call in flight will be answered, and cancels no calls; on average over
+    days, at silent <= cap x answered on average over days (sums over days in both ratios).
+
+    Args:
+        scenario: name, file or model; see docs/limits.md for the worlds that are covered.
+        cap: allowed silent / answered; none: the rule's.
+        window_s: length of a window, at least the wait limit; none: the better of the wait limit
+            and the shortest time to answer.
+
+    Raises `ConfigError` for a world that is not covered.
+    """
+    world = _plain_world(load_scenario(scenario))
+    limit = world.rule.cap if cap is None else float(cap)
+    if not 0.0 < limit < 0.5:
+        raise ConfigError(f"cap = {cap!r} must lie between 0 and 0.5")
+    if not world.rule.counts_left or world.rule.clock != "answer":
+        raise ConfigError(f"no limit is known for the counting of scenario {world.name!r}")
+    return _bound(world, limit, window_s)
+
+
+def _bound(world: Scenario, cap: float, window_s: float | None) -> UtilisationBound:
+    least = max(world.rule.wait_limit_s, 0.5)
+    first = float(world.calls.time_to_answer.quantile_s(np.zeros(1))[0])
+    lengths = {least, max(least, first)} if window_s is None else {float(window_s)}
+    if min(lengths) < world.rule.wait_limit_s or max(lengths) > 60.0:
+        raise ConfigError(f"window_s = {window_s!r} must be at least the wait limit, at most 60 s")
+    answer = world.calls.answer_rate
+    rates = (answer.p,) if isinstance(answer, ConstantAnswer) else (0.45, 0.6, 0.7, P_CEILING)
+    days = [
+        _day(world, rates[-1], oldest, length)
+        for length in sorted(lengths)
+        for oldest in _oldest_s(world)
+    ]
+    best = max(days, key=lambda day: _quick(day, cap))
+    days = [_day(world, p, best.oldest_s, best.window.window_s) for p in rates]
+    best = max(days, key=lambda day: _quick(day, cap))
+    found: UtilisationBound | None = None
+    for level in _levels(best, cap):
+        try:
+            bound = _judged(best, cap, level)
+        except _NoPricesError:
+            continue
+        if found is None or bound.utilisation < found.utilisation:
+            found = bound
+    if found is None:
+        raise QuietDialError(f"no certificate was found for {world.name!r} at cap = {cap}")
+    return found
+
+
+def _quick(day: _Day, cap: float) -> float:
+    """Idle seconds of a conversation at one multiplier, to choose between the cuts of a day."""
+    n = min(day.times.n_agents, 10)
+    small = day._replace(
+        window=day.window._replace(n_agents=n),
+        wild=tuple((share, window._replace(n_agents=n)) for share, window in day.wild),
+        losses=day.losses._replace(pair=day.losses.pair * n / day.times.n_agents),
+    )
+    prices = Game(small.window, cap).solve(min(50.0, 1.5 / cap), small.losses)
+    per_window = n * day.window.window_s / day.times.handle_s
+    failure = _wild_s(small, prices, cap) / per_window
+    return _charge(prices, small.losses, day.window.window_s, cap) - failure
+
+
+def _wild_s(day: _Day, prices: Prices, cap: float) -> float:
+    """Mean failure of the inequality by answer rates above the split [agent-seconds a window].
+
+    With f(i) the failure up to level i, which rises, and P(i) the probability of rates above level
+    i, it is at most the sum of (f(i + 1) - f(i)) P(i).
+    """
+    total, before = 0.0, 0.0
+    for share, window in day.wild:
+        failure = max(Game(window, cap).margin(prices), before)
+        total += share * (failure - before)
+        before = failure
+    return total
+
+
+def _levels(day: _Day, cap: float) -> list[float]:
+    """Multipliers worth a full judgement: the best of a coarse grid and its neighbours."""
+    game = Game(day.window, cap)
+    levels = (6.0, 12.0, 20.0, 35.0, 60.0, 100.0)
+
+    def charge(level: float) -> float:
+        try:
+            prices = game.solve(level, day.losses)
+        except _NoPricesError:
+            return -math.inf
+        return _charge(prices, day.losses, day.window.window_s, cap)
+
+    best = max(levels, key=charge)
+    return [0.8 * best, best, 1.25 * best]
+
+
+def _judged(day: _Day, cap: float, multiplier: float) -> UtilisationBound:
+    """The bound that one multiplier gives, from the inequality as it holds."""
+    game = Game(day.window, cap)
+    prices = game.solve(multiplier, day.losses)
+    error = game.margin(prices) + _ROUNDING
+    wild = _wild_s(day, prices, cap)
+    edge = _edge_s(day, prices, cap, error + wild)
+    return UtilisationBound(
+        name=day.world.name,
+        cap=cap,
+        utilisation=_utilisation(day, prices, cap, edge),
+        idle_s=_charge(prices, day.losses, day.window.window_s, cap),
+        window_s=day.window.window_s,
+        prices=prices,
+        game=game,
+        error_s=error,
+        p_split=day.p_split,
+        wild_s=wild,
+    )
+
+
+def _edge_s(day: _Day, prices: Prices, cap: float, error_s: float) -> float:
+    """Agent-seconds of a day that are not charged: failures, its beginning and its end."""
+    world, n = day.world, day.times.n_agents
+    episode = world.episode
+    windows = episode.duration_s / day.window.window_s + 2.0
+    values = [prices.potential(x) for x in range(n + 1)]
+    lines = world.calls.max_lines or 8 * n + 32
+    late = 1.0 - world.calls.time_to_answer.cdf(
+        np.array([max(episode.close_s - 2.0 * day.window.window_s, 0.0)])
+    )
+    end = prices.multiplier_agent_s * (1.0 + cap) * lines * float(late[0])
+    return windows * error_s + n * prices.per_release_s + max(values) - values[n] + end
+
+
+def _utilisation(day: _Day, prices: Prices, cap: float, edge_s: float) -> float:
+    """Solve for the bound, averaged over the days' factors of the talk times.
+
+    With C conversations of H + B seconds each on a day, N T + overtime = (H + B) C + idle, and
+    idle >= c C - L excess - edge, so that (H + u B) C <= w (N T + overtime + edge + L excess) with
+    w = (H + u B) / (H + B + c). The bound u is where the mean of w and of what remains is u.
+    """
+    times, world = day.times, day.world
+    total = times.n_agents * world.episode.duration_s
+    rows, spread = [], _spread(world)
+    for low, high, weight in _factors(world.floor.talk_day_sd):
+        pair = 2.0 * (times.n_agents - 1) * _most_in(world.floor.talk, day.window.window_s / low)
+        charge = _charge(prices, day.losses._replace(pair=pair), day.window.window_s, cap)
+        upper = high * times.talk_s + times.wrap_s
+        lower = low * times.talk_s + times.wrap_s
+        late = _overtime_share(spread, high, world.episode.duration_s)
+        rows.append((lower, upper, weight, max(charge, 0.0), late))
+    largest = rows[-1][3]  # the charge rises with the factor
+
+    def gain(u: float) -> float:
+        away = u * times.break_s
+        shares = [(h + away) / (h + times.break_s + charge) for _, h, _, charge, _ in rows]
+        # where nothing is charged, the excess of the day has no weight either
+        least = [
+            (h + away) / (h + times.break_s + largest) if charge > 0.0 else 0.0
+            for h, _, _, charge, _ in rows
+        ]
+        top, result = max(shares), 0.0
+        for (lower, _, weight, _, overtime), share, low in zip(rows, shares, least, strict=True):
+            value = share * (1.0 + edge_s / total)
+            if len(rows) > 1:
+                missed = prices.multiplier_agent_s * cap * (top - low)
+                value += missed * (1.0 + edge_s / total) / (lower + times.break_s)
+            result += weight * (value - u + overtime * max(value - u, 0.0))
+        return result
+
+    if gain(1.0) > 0.0:
+        return 1.0
+    low_u, high_u = 0.0, 1.0
+    while high_u - low_u > 1e-10:
+        middle = 0.5 * (low_u + high_u)
+        low_u, high_u = (middle, high_u) if gain(middle) > 0.0 else (low_u, middle)
+    return high_u
+
+
+def _factors(sd: float) -> list[tuple[float, float, float]]:
+    """Cells (low, high, weight) of the day's lognormal factor exp(sd z)."""
+    if sd == 0.0:
+        return [(1.0, 1.0, 1.0)]
+    ends = np.linspace(-5.0, 5.0, 101)
+    weights = np.diff(stats.norm.cdf(ends))
+    cells = [
+        (math.exp(sd * a), math.exp(sd * b), float(w))
+        for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True)
+    ]
+    return cells
+
+
+class _Spread(NamedTuple):
+    """Mean and variance of the talk time, and of wrap-up and break together [s, s^2]."""
+
+    talk: tuple[float, float]
+    rest: tuple[float, float]
+
+
+def _spread(world: Scenario) -> _Spread:
+    floor = world.floor
+    talk, talk_square = _moments(floor.talk)
+    wrap, wrap_square = _moments(floor.wrap) if floor.wrap else (0.0, 0.0)
+    pause, pause_square = _moments(floor.breaks.duration) if floor.breaks else (0.0, 0.0)
+    share = floor.breaks.p_after_wrap if floor.breaks else 0.0
+    rest = wrap_square - wrap**2 + share * pause_square - (share * pause) ** 2
+    return _Spread((talk, talk_square - talk**2), (wrap + share * pause, rest))
+
+
+def _overtime_share(spread: _Spread, factor: float, duration_s: float) -> float:
+    """Bound of the mean overtime / (N T) on a day with that factor of the talk times.
+
+    An agent's last conversation is no longer than the root of the sum of the squares of all; with
+    x the mean overtime, x^2 <= (T + x) E[T^2] / E[T] (Jensen, Wald).
+    """
+    mean = factor * spread.talk[0] + spread.rest[0]
+    ratio = mean + (factor**2 * spread.talk[1] + spread.rest[1]) / mean
+    return (0.5 * ratio + math.sqrt(0.25 * ratio**2 + duration_s * ratio)) / duration_s
+
+
+def _moments(law: Law) -> tuple[float, float]:
+    """Mean and mean square of a duration, from its sampled table [s, s^2]."""
+    knots = law.table_ms() / 1000.0
+    body, tail = knots[:BODY_CELLS], knots[BODY_CELLS:]
+    squares = []
+    for ends, cells in ((body, BODY_CELLS), (tail, BODY_CELLS * TAIL_CELLS)):
+        a, b = ends[:-1], ends[1:]
+        squares.append(float(np.sum(a * a + a * b + b * b)) / (3.0 * cells))
+    return law.sampled_mean_s(), sum(squares)
+
+
+def markov_bound(world: MarkovWorld, cap: float) -> float:
+    """The same bound for the long-run average of the exactly solved world, to compare with it.
+
+    The windows are the decision intervals, in which no call is dialed.
+    """
+    n, p, handle_s, ring_s, interval_s = world.checked()
+    steps = np.arange(1, _STEPS + 1) / _STEPS * interval_s / ring_s
+    share = -math.expm1(-interval_s / ring_s)
+    end = -math.expm1(-interval_s / handle_s)
+    profile = tuple((-np.expm1(-steps) / share).tolist())
+    window = Window(n, False, interval_s, p * share, end, profile)
+    losses = Losses(2.0 * (n - 1) * end, end, 0.0)
+    game = Game(window, cap)
+    best = 1.0
+    for multiplier in (30.0, 60.0, 100.0, 150.0, 250.0):
+        try:
+            prices = game.solve(multiplier, losses)
+        except _NoPricesError:
+            break
+        error = game.margin(prices) + _ROUNDING
+        charge = _charge(prices, losses, interval_s, cap)
+        if charge > 0.0:
+            slack = 1.0 + error / (interval_s * n)
+            best = min(best, slack * handle_s / (handle_s + charge))
+    return best
