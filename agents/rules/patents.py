@@ -26,8 +26,8 @@ class CallsInProgress(ControllerRule):
     R is measured over `window_s`, S is the mean time from dial to pick-up of the day. The text does
     not speak of dials that nobody answers: by default each counts as a call; with `by_chance` 1 it
     counts as its answer rate, which fits the Poisson law of connections better, dials far more, and
-    is above 3 % silent even at D_MAX = 0 on small floors.
-    Knob: `delay_s`, D_MAX [s], 0 to 3600. Acts every second. Sees: calls in progress, agents
+    is above 3 % silent even at D_MAX near 0 on small floors.
+    Knob: `delay_s`, D_MAX [s], 0.01 to 3600. Acts every second. Sees: calls in progress, agents
     present, its own connections and ring times, with `by_chance` its answer rate.
 
     Attributes:

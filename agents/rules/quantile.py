@@ -65,7 +65,7 @@ class QuantileBlind(LookAheadRule):
     Interpreted: the study names no h; here 14 s, the best of 8, 14, 20 and 30 s in study-real-10
     and markov-10. The means are those of the believed laws, with `knowledge="learnt"` those of the
     laws learnt from the day's calls, renewed once a minute; agents on a break do not come back.
-    Knob: `eps`, a probability, 1e-5 to 0.99. Acts every second. Sees: idle and busy agents, waiting
+    Knob: `eps`, a probability, 1e-9 to 0.99. Acts every second. Sees: idle and busy agents, waiting
     callees, calls in flight, its own answer rate and mean times.
 
     Attributes:
@@ -94,7 +94,7 @@ class QuantileAge(LookAheadRule):
     14 s is a little better there).
     With a delayed feed only the expected releases are seen; R is then binomial over the agents who
     are not idle, which is never less spread out than the exact law.
-    Knob: `eps`, a probability, 1e-5 to 0.99. Acts every second. Sees: ages of calls in flight and
+    Knob: `eps`, a probability, 1e-9 to 0.99. Acts every second. Sees: ages of calls in flight and
     of agent states, waiting callees, its own answer rate.
 
     Attributes:

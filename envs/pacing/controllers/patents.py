@@ -314,7 +314,7 @@ CONTROLLERS = {
         tick_s=1.0,
         knob="delay_s",
         settings=(
-            Setting("delay_s", "s", 2.0, 0.0, 3600.0, "D_MAX, allowed mean delay in the queue"),
+            Setting("delay_s", "s", 2.0, 0.01, 3600.0, "D_MAX, allowed mean delay in the queue"),
             Setting("window_s", "s", 900.0, 60.0, 3600.0, "memory of the connection rate R"),
             Setting("by_chance", "0/1", 0.0, 0.0, 1.0, "1: a dial counts as its answer rate"),
         ),

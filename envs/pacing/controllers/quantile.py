@@ -275,7 +275,7 @@ def _quantile_age(address, b):  # type: ignore[no-untyped-def]
 
 def _settings(eps: float, horizon_s: float) -> tuple[Setting, ...]:
     return (
-        Setting("eps", "probability", eps, 1e-5, 0.99, "allowed P(more answers than free agents)"),
+        Setting("eps", "probability", eps, 1e-9, 0.99, "allowed P(more answers than free agents)"),
         Setting("horizon_s", "s", horizon_s, 1.0, 120.0, "how far ahead answers are counted"),
     )
 

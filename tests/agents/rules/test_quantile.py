@@ -245,7 +245,7 @@ def test_rules__are_policies_with_a_knob(rule: Any) -> None:
     assert rule.with_knob(0.3).knob == 0.3
     assert rule.with_knob(0.3).knowledge == rule.knowledge
     assert type(rule)(horizon_s=5.0, knob_name="horizon_s").knob == 5.0
-    with pytest.raises(ConfigError, match=r"eps = 1 must be a number between 1e-05 and 0\.99"):
+    with pytest.raises(ConfigError, match=r"eps = 1 must be a number between 1e-09 and 0\.99"):
         rule.with_knob(1)
     with pytest.raises(ConfigError, match="horizon_s"):
         type(rule)(horizon_s=0)
