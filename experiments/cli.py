@@ -561,6 +561,31 @@ def _rules(args: Args) -> int:
     return EXIT_OK
 
 
+@dataclasses.dataclass(frozen=True)
+class LimitsArgs:
+    """Solve the Markov worlds exactly, play their optimum, prove bounds for realistic worlds."""
+
+    quick: bool = False
+    """half a minute, fewer worlds"""
+    output: Path | None = None
+    """JSON file for the figures"""
+    page: Path | None = None
+    """Markdown file whose tables are made anew from the figures in --output"""
+
+
+def _limits(args: Args) -> int:
+    """Find what no policy can exceed: exact optima, proven bounds, the blind floor."""
+    asked = _parse(LimitsArgs, args, "limits")
+    if asked.page is not None and asked.output is None:
+        raise ConfigError("quietdial limits --page needs --output, the file of the figures")
+    from quietdial.experiments.limits import refresh_page, run_limits
+
+    run_limits(output=asked.output, quick=asked.quick, report=_console().print)
+    if asked.output is not None and asked.page is not None:
+        refresh_page(asked.output, asked.page)
+    return EXIT_OK
+
+
 def _pacing_rules(args: Args) -> int:
     """Print the page of the pacing rules (Markdown)."""
     if args:
@@ -581,6 +606,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "bench": _bench,
     "proof": _proof,
     "league": _league,
+    "limits": _limits,
     "tensorboard": _tensorboard,
     "scenarios": _scenarios,
     "reference": _reference,
