@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def run_league(
     scenarios = [(source, load_scenario(source)) for source in sources]
     queue = Queue(work, _jobs(scenarios, settings, tuple(only), tuple(runs)))
     if queue.left:
-        _compile(console)
+        _compile({name for _, name in queue.left}, console)
         _run(queue, make_executor(processes), console)
     found = _found(queue, [scenario for _, scenario in scenarios])
     if outputs.result is not None:
@@ -187,9 +187,9 @@ def _jobs(
     return found
 
 
-def _compile(console: Console) -> None:
-    """Compile the kernels and every controller once, so that the workers find them on disk."""
-    entries: Sequence[Entry] = catalogue()
+def _compile(names: Container[str], console: Console) -> None:
+    """Compile the kernels and the controllers once, so that the workers find them on disk."""
+    entries: Sequence[Entry] = [entry for entry in catalogue() if entry.name in names]
     with console.status("compiling the simulator, the first time for a minute or more"):
         for name in _WORLDS:
             scenario = load_scenario(name)

@@ -89,6 +89,7 @@ PICTURED = ("italy-50", "markov-10")
 CURVE_RATES = (0.045, 0.02, 0.005)
 """Further silent rates of the sweeps that are drawn."""
 
+_FEWEST_STEPPED = 16
 _SMALLEST_RATE = 1e-5
 _NEAR_ZERO = 2e-3
 """The reference is never quite silent; so near to a rate of zero it is compared all the same."""
@@ -227,15 +228,17 @@ def _play(entry: Entry, scenario: Scenario, settings: Settings, reference: Plain
         make_world(policy, scenario, 1)
     except ConfigError as error:
         return {"status": "unfit", "message": str(error)}
+    if not getattr(policy, "constant", False):  # Python decides every second: more days at once
+        plan = plan._replace(batch=max(plan.batch, _FEWEST_STEPPED))
+    targets: tuple[float | None, ...] = settings.rates
     if entry.name == OPTIMUM:
         tuned = _solved(scenario, settings)
     elif entry.tuned and policy.knob is not None:
-        tuned = _tuned(policy, scenario, settings)
+        tuned = _tuned(policy, scenario, settings, plan)
     else:
         days = play_days(policy, scenario, tune_seeds(plan.tune_days), batch=plan.batch)
         point = (policy.knob or 0.0, silent_rate(days), float(days.utilisation.mean()))
-        tuned = [Tuned(policy, point[1], (point,), reached=False)]
-    targets = settings.rates if len(tuned) == len(settings.rates) and entry.tuned else (None,)
+        tuned, targets = [Tuned(policy, point[1], (point,), reached=False)], (None,)
     cells: list[Plain] = []
     for item, target in zip(tuned, targets, strict=True):
         same = [c for c in cells if c["knob"] == item.policy.knob]
@@ -254,9 +257,8 @@ def _play(entry: Entry, scenario: Scenario, settings: Settings, reference: Plain
     }
 
 
-def _tuned(policy: Policy, scenario: Scenario, settings: Settings) -> list[Tuned]:
+def _tuned(policy: Policy, scenario: Scenario, settings: Settings, plan: Plan) -> list[Tuned]:
     """The policy at every rate, from one sweep; where it is drawn, the sweep is finer."""
-    plan = settings.plan(scenario)
     seeds = tune_seeds(plan.tune_days)
     found = tune_rates(policy, scenario, settings.rates, seeds, batch=plan.batch)
     if scenario.name not in PICTURED:

@@ -18,10 +18,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from quietdial.agents.checkpoint import PolicyState, save_checkpoint
 from quietdial.agents.optimal import solve
+from quietdial.agents.policy import Layer, PolicySpec, tensors_of
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.markov import MarkovWorld
+from quietdial.envs.pacing.spec import observation_fields
 from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.cli import main
 from quietdial.experiments.evaluate import play_days, silent_rate, test_seeds
@@ -316,6 +319,47 @@ def league(files: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
         make_executor=lambda _: InlineExecutor(),
     )
     return found, folder
+
+
+def _learned_run(folder: Path, scenario: Scenario) -> Path:
+    """A run folder with a policy that dials one call every second, whatever it sees."""
+    spec = PolicySpec.of(
+        scenario,
+        observation="markov",
+        action="dials",
+        fields=observation_fields("markov"),
+        n_actions=scenario.max_dials + 1,
+    )
+    bias = np.eye(spec.n_actions)[1]
+    layers = [Layer(np.zeros((2, spec.n_actions)), bias)]
+    state = PolicyState(
+        step=1, name="one a second", base_theta=0.02, spec=spec, net=(), multiplier={}, config={}
+    )
+    save_checkpoint(folder / "policy", state, tensors_of(layers))
+    return folder
+
+
+def test_league__plays_learned_policies_where_they_fit(files: list[str], tmp_path: Path) -> None:
+    run = _learned_run(tmp_path / "my-run", load_scenario(files[0]))
+    found = run_league(
+        [files[0], "markov-10"],
+        SMALL,
+        quiet(),
+        work=tmp_path / "work",
+        processes=1,
+        only=("learned:my-run",),
+        runs=(str(run),),
+        outputs=Outputs(page=tmp_path / "league.md"),
+        make_executor=lambda _: InlineExecutor(),
+    )
+    assert found.errors == []
+    row = _row(found, "solved", "learned:my-run", None)
+    assert row.tuned
+    assert not row.reached
+    # A dial a second is .25 answered calls a second for 5 agents of 180 s: almost all are silent.
+    assert row.silent_rate.value > 0.5
+    assert not [r for r in found.rows if (r.scenario, r.entry) == ("markov-10", "learned:my-run")]
+    assert "`learned:my-run` cannot play it" in (tmp_path / "league.md").read_text()
 
 
 def _row(found: Found, scenario: str, entry: str, rate: float | None) -> Row:
