@@ -18,15 +18,16 @@ class Amazon(ControllerRule):
     R. One call for each idle agent is always allowed. z = `start_margin` + `gain` x (abandoned -
     target x answered), cut to [-2, 6], with both counts over the evaluation window: a call too
     many widens the margin, every call in time narrows it a little.
-    Estimates: p of a new call = (pick-ups + 1) / (ended calls + 4) of 15 minutes; p of a call in
-    flight = ringing of picked up calls / flying time of all calls, with a memory of 15 minutes;
-    mean times are of the episode. Progressive before ten conversations.
+    Estimates: p of a new call = (pick-ups + 1) / (ended calls + 4) of 15 minutes; each call placed
+    adds p to the answers to come, which pass through two stages of ringing, each half of the mean
+    time to answer, and are never more than the calls in flight; mean times are of the episode.
+    Progressive before ten conversations.
     Source: Amazon Connect's outbound campaigns have a target rate, an evaluation window of 1 to 24
     hours and a connection threshold (survey of dialers, section 1.6). The law is not public: this
     one is our own design and says nothing about the product.
     Knob: `target_rate`, 0 to 1 of the answered calls.
-    Sees: counts only: idle and busy agents, callees waiting, calls in flight, pick-ups, ringing and
-    ended calls, time of conversations and wrap-ups, answered and abandoned calls.
+    Sees: counts only: idle and busy agents, callees waiting, calls in flight and placed, pick-ups,
+    ringing, ended calls, time of talk and wrap-up, answered and abandoned calls.
     Interpreted: the connection threshold is the scenario's limit; the window moves on in steps of
     1/24 of its length and goes on through the night.
 
@@ -42,4 +43,4 @@ class Amazon(ControllerRule):
     target_rate: float = 0.03
     window_h: float = 24.0
     gain: float = 0.05
-    start_margin: float = 2.5
+    start_margin: float = 2.0

@@ -25,6 +25,7 @@ from quietdial.envs.pacing.params import LIMIT_MS
 from quietdial.envs.pacing.state import (
     ANSWERS_SEEN,
     CONVERSATIONS,
+    DIALS_SEEN,
     DROPS_SEEN,
     ENDS_SEEN,
     PICKUPS_SEEN,
@@ -36,7 +37,7 @@ from quietdial.envs.pacing.state import (
 _TARGET, _WINDOW_H, _GAIN, _START = 0, 1, 2, 3
 _SLOTS = 24
 """The evaluation window moves on in steps of 1/24 of its length."""
-_FLIGHT_S, _RINGS_S, _RINGS_AT, _SLOT, _COUNTS = MEMO, MEMO + 1, MEMO + 2, MEMO + 3, MEMO + 4
+_FIRST, _SECOND, _DIALED_AT, _SLOT, _COUNTS = MEMO, MEMO + 1, MEMO + 2, MEMO + 3, MEMO + 4
 _MEMORY_S = 900.0
 _LEAST_MARGIN, _MOST_MARGIN = -2.0, 6.0
 _MOST_DIALS = 500
@@ -59,14 +60,14 @@ def expected_releases(busy, horizon_s, mean_handle_s):  # type: ignore[no-untype
 
 
 @compiled()
-def dials_within(spare, flying, p_flying, p_new, releases, variance, margin_sd):  # type: ignore[no-untyped-def]
+def dials_within(spare, flying, pending, p_new, releases, variance, margin_sd):  # type: ignore[no-untyped-def]
     """Calls to place so that the answers expected stay below the agents expected.
 
     One more call is placed while answers + 1/2 + margin x standard deviation <= spare + releases;
     one call for each spare agent is always allowed.
     """
-    answers = flying * p_flying
-    variance += flying * p_flying * (1.0 - p_flying)
+    answers = pending
+    variance += pending * (1.0 - p_new)
     certain = spare - flying
     dials = 0
     while dials < _MOST_DIALS:
@@ -95,17 +96,25 @@ def _keep_window(b, s, p):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _p_flying(b, s, p, p_new):  # type: ignore[no-untyped-def]
-    """P(answered) of a call in flight: the share of flying time that led to a pick-up."""
+def still_ringing(first, second, fresh, ring_s):  # type: ignore[no-untyped-def]
+    """Expected answers still to come, in two stages of ringing, one second later.
+
+    `fresh` answers are expected of the calls just placed. Each stage lasts half of the mean time to
+    answer.
+    """
+    leaving = min(2.0 / max(ring_s, 2.0), 1.0)
+    return first * (1.0 - leaving) + fresh, second * (1.0 - leaving) + first * leaving
+
+
+@compiled()
+def _pending(b, s, p, p_new, ring_s):  # type: ignore[no-untyped-def]
+    """Expected answers of the calls in flight."""
     memo = s.memo[b]
-    keep = np.exp(-1.0 / _MEMORY_S)
-    memo[_FLIGHT_S] = keep * memo[_FLIGHT_S] + in_flight(b, s)
-    rings_s = total(b, s, p, RINGS_SEEN_S)
-    memo[_RINGS_S] = keep * memo[_RINGS_S] + rings_s - memo[_RINGS_AT]
-    memo[_RINGS_AT] = rings_s
-    if memo[_FLIGHT_S] <= 0.0:
-        return p_new
-    return min(memo[_RINGS_S] / memo[_FLIGHT_S], 1.0)
+    dialed = total(b, s, p, DIALS_SEEN)
+    fresh = p_new * (dialed - memo[_DIALED_AT])
+    memo[_DIALED_AT] = dialed
+    memo[_FIRST], memo[_SECOND] = still_ringing(memo[_FIRST], memo[_SECOND], fresh, ring_s)
+    return min(memo[_FIRST] + memo[_SECOND], float(in_flight(b, s)))
 
 
 def _amazon(address, b):  # type: ignore[no-untyped-def]
@@ -116,13 +125,13 @@ def _amazon(address, b):  # type: ignore[no-untyped-def]
     picked = lately(b, s, p, PICKUPS_SEEN, _MEMORY_S)
     ended = lately(b, s, p, ENDS_SEEN, _MEMORY_S)
     p_new = (picked + 1.0) / (ended + 4.0)
-    p_flying = _p_flying(b, s, p, p_new)
+    ring_s = total(b, s, p, RINGS_SEEN_S) / max(total(b, s, p, PICKUPS_SEEN), 1)
+    pending = _pending(b, s, p, p_new, ring_s)
     spare = idle(b, s, p) - waiting(b, s)
     talks = s.head[b, CONVERSATIONS]
     if talks < _LEAST_TALKS:
         return max(spare - in_flight(b, s), 0)
     handle_s = (time_in(b, s, TALK) + time_in(b, s, WRAP)) / 1000.0 / talks
-    ring_s = total(b, s, p, RINGS_SEEN_S) / max(total(b, s, p, PICKUPS_SEEN), 1)
     busy = on_call(b, s, p) + in_wrap_up(b, s, p)
     releases, variance = expected_releases(busy, ring_s + p.n[LIMIT_MS] / 1000.0, handle_s)
     safe = margin(
@@ -132,7 +141,7 @@ def _amazon(address, b):  # type: ignore[no-untyped-def]
         abandoned,
         answered,
     )
-    return dials_within(spare, in_flight(b, s), p_flying, p_new, releases, variance, safe)
+    return dials_within(spare, in_flight(b, s), pending, p_new, releases, variance, safe)
 
 
 CONTROLLERS = {
@@ -144,13 +153,13 @@ CONTROLLERS = {
             Setting("target_rate", "1", 0.03, 0.0, 1.0, "abandonment rate to be held"),
             Setting("window_h", "h", 24.0, 1.0, 24.0, "evaluation window"),
             Setting("gain", "sd per call", 0.05, 0.0, 10.0, "margin per call above the target"),
-            Setting("start_margin", "sd", 2.5, -2.0, 6.0, "margin when the rate is on target"),
+            Setting("start_margin", "sd", 2.0, -2.0, 6.0, "margin when the rate is on target"),
         ),
         sees=(
             "idle and busy agents",
             "waiting callees",
             "calls in flight",
-            "pick-ups, their ringing, ended calls, time of conversations and wrap-ups",
+            "calls placed, pick-ups, their ringing, ended calls, time of talk and wrap-up",
             "answered and abandoned calls of the evaluation window",
         ),
         tick=_amazon,

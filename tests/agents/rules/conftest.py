@@ -38,6 +38,10 @@ class Seen(NamedTuple):
     wrapped_ms: int = 0  # of all wrap-ups so far
 
     @property
+    def dialed(self) -> int:
+        return self.ended + self.in_flight
+
+    @property
     def ended(self) -> int:
         return self.picked + self.failed
 
@@ -102,7 +106,7 @@ class Desk:
         head[places.IN_FLIGHT], head[places.ANSWERED] = seen.in_flight, seen.picked
         head[places.MACHINES], head[places.CONNECTED] = seen.failed, seen.connected
         head[places.SILENT_CUT], head[places.RING_S] = seen.dropped, seen.rings_s
-        head[places.CONVERSATIONS] = seen.connected
+        head[places.CONVERSATIONS], head[places.DIALED] = seen.connected, seen.dialed
         return int(self._code(ctypes.c_int64(self._book.ctypes.data), ctypes.c_int64(0)))
 
 
