@@ -460,13 +460,21 @@ def _prices(multiplier: float, corners: IntArray, x: FloatArray) -> Prices:
 
 def _charge(prices: Prices, losses: Losses, window_s: float, cap: float) -> float:
     """c: idle agent-seconds that every conversation costs at least."""
-    given_away = prices.slope_s + window_s + prices.multiplier_agent_s * cap
     return (
         prices.per_release_s * (1.0 - losses.fast_release)
         - prices.per_pair_s * losses.pair
         - prices.multiplier_agent_s * losses.fast_release
-        - losses.free * given_away / (1.0 - cap)
+        - _free_s(prices, losses, window_s, cap)
     )
+
+
+def _free_s(prices: Prices, losses: Losses, window_s: float, cap: float) -> float:
+    """What free answers save the dialer for each conversation; answered = (C + excess) / (1 - cap).
+
+    It is also what they add to the price of an excess silent call.
+    """
+    each = prices.slope_s + window_s + prices.multiplier_agent_s * cap
+    return losses.free * each / (1.0 - cap)
 
 
 # --- the bound ------------------------------------------------------------------------------------
@@ -802,6 +810,7 @@ def _utilisation(day: _Day, prices: Prices, cap: float, edge_s: float) -> float:
     """
     times, world = day.times, day.world
     total = times.n_agents * world.episode.duration_s
+    price = prices.multiplier_agent_s + _free_s(prices, day.losses, day.window.window_s, cap)
     rows, spread = [], _spread(world)
     for low, high, weight in _factors(world.floor.talk_day_sd):
         pair = 2.0 * (times.n_agents - 1) * _most_in(world.floor.talk, day.window.window_s / low)
@@ -824,7 +833,7 @@ def _utilisation(day: _Day, prices: Prices, cap: float, edge_s: float) -> float:
         for (lower, _, weight, _, overtime), share, low in zip(rows, shares, least, strict=True):
             value = share * (1.0 + edge_s / total)
             if len(rows) > 1:
-                missed = prices.multiplier_agent_s * cap * (top - low)
+                missed = price * cap * (top - low)
                 value += missed * (1.0 + edge_s / total) / (lower + times.break_s)
             result += weight * (value - u + overtime * max(value - u, 0.0))
         return result

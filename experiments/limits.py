@@ -7,6 +7,7 @@ policy played in the simulator; the blind floor and the proven upper bound of re
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.pacing.markov import Figures, MarkovWorld, evaluate
 from quietdial.envs.pacing.targets import OrderUpTo
 from quietdial.envs.pacing.world import World
-from quietdial.experiments.bench.results import figure, result_file
+from quietdial.experiments.bench.results import figure, put_figures, result_file
 from quietdial.experiments.rundir import writable_file
 
 NAME: Final = "exact-optimum"
@@ -310,7 +311,9 @@ def bound_figures(scenarios: Sequence[str]) -> Iterator[dict[str, Any]]:
             1,
             f"at least {bound.idle_s:.2f} idle s per conversation; windows of {bound.window_s:g} "
             f"s, multiplier {bound.prices.multiplier_agent_s:g} agent-s, inequality within "
-            f"{bound.error_s:.1e} agent-s a window",
+            f"{bound.error_s:.1e} agent-s a window"
+            if bound.utilisation < 1.0
+            else "no certificate below 1 was found: no bound",
         )
 
 
@@ -351,3 +354,90 @@ def run_limits(
     if output is not None:
         write_json_atomic(output, written)
     return written
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def markdown(written: dict[str, Any]) -> str:
+    """The figures of a result file as the tables of docs/limits.md."""
+    values = {row["name"]: row for row in written["figures"]}
+    worlds = list(dict.fromkeys(name.partition("/")[0] for name in values))
+    return "\n".join(
+        [
+            *_optimum_lines([world for world in worlds if world.startswith("markov-")], values),
+            "",
+            *_simulator_lines(values),
+            "",
+            *_bound_lines(values),
+            "",
+        ]
+    )
+
+
+def _cell(values: dict[str, dict[str, Any]], name: str, digits: int = 4) -> str:
+    return f"{values[name]['value']:.{digits}f}" if name in values else ""
+
+
+def _optimum_lines(worlds: Sequence[str], values: dict[str, dict[str, Any]]) -> list[str]:
+    caps = [f"{100 * cap:g} %" for cap in CAPS if cap > 0.0]
+    methods = "linear programme minus policy iteration at 3 %"
+    quantile = "quantile rule as a share of the optimum at 3 %"
+    lines = [
+        "Exact optimum: utilisation at a cap (multiplier in agent-seconds per silent call); at 3 % "
+        "the difference of the two methods and the quantile rule's share of the optimum.",
+        "",
+        f"| world | progressive | {' | '.join(caps)} | difference | quantile rule |",
+        "|---|---|" + "---|" * (len(caps) + 2),
+    ]
+    for world in worlds:
+        cells = [_cell(values, f"{world}/progressive")]
+        for cap in caps:
+            price = _cell(values, f"{world}/multiplier at {cap}", 0)
+            cells.append(f"{_cell(values, f'{world}/optimum at {cap}')} ({price})")
+        difference = values.get(f"{world}/{methods}", {"value": float("nan")})["value"]
+        cells += [f"{difference:.0e}", _cell(values, f"{world}/{quantile}", 5)]
+        lines.append(f"| {world} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _simulator_lines(values: dict[str, dict[str, Any]]) -> list[str]:
+    lines = [
+        "The optimal policy at 3 % in the simulator, against its exact figures.",
+        "",
+        "| world | figure | simulator (99 % interval) | campaigns | exact |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in values.items():
+        world, _, what = name.partition("/simulator, optimal policy: ")
+        if what:
+            exact = row["note"].partition("exact ")[2].replace(";", ",")
+            span = f"{row['value']:.5f} ({row['lo']:.5f} to {row['hi']:.5f})"
+            lines.append(f"| {world} | {what} | {span} | {row['n']} | {exact} |")
+    return lines
+
+
+def _bound_lines(values: dict[str, dict[str, Any]]) -> list[str]:
+    lines = [
+        "Floor and proven upper bound of the utilisation at 3 %.",
+        "",
+        "| world | blind floor | upper bound |",
+        "|---|---|---|",
+    ]
+    for name, row in values.items():
+        world, _, what = name.partition("/proven upper bound at ")
+        if what:
+            bound = f"{row['value']:.4f}" if row["value"] < 1.0 else "none found"
+            lines.append(
+                f"| {world} | {_cell(values, f'{world}/blind floor at {what}')} | {bound} |"
+            )
+        world, _, what = name.partition("/proven bound of the game at ")
+        if what:
+            optimum = _cell(values, f"{world}/optimum at {what}")
+            lines.append(f"| {world} | | {row['value']:.4f} (exact optimum {optimum}) |")
+    return lines
+
+
+def refresh_page(results_file: Path, page: Path) -> None:
+    """Put the tables of a result file between the marks of a page."""
+    put_figures(page, markdown(json.loads(results_file.read_text(encoding="utf-8"))))

@@ -10,6 +10,7 @@ from quietdial.agents.optimal import solve
 from quietdial.envs import ConfigError
 from quietdial.envs.pacing.markov import MarkovWorld, evaluate
 from quietdial.experiments import limits
+from quietdial.experiments.bench.results import BEGIN, END
 from quietdial.experiments.limits import (
     at_cap,
     best_quantile,
@@ -156,3 +157,13 @@ def test_run_limits__writes_the_house_format(tmp_path, monkeypatch):
     assert by_name["study-stat-5/proven upper bound at 3 %"]["value"] < 1.0
     for row in written["figures"]:
         assert row["lo"] <= row["value"] <= row["hi"]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}old\n{END}after\n")
+    limits.refresh_page(target, page)
+    text = page.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| markov-5 | 0.7825 | " in text
+    assert "| study-stat-5 | 0.3699 | 0.97" in text
+    assert "| markov-5 | utilisation | " in text
