@@ -430,7 +430,7 @@ class LeagueArgs:
     """wanted half-width of the difference to marginal, utilisation (0.002: 0.2 points)"""
     least_days: int = 16
     """test days before the first look at the half-width"""
-    most_days: int = 96
+    most_days: int = 64
     """most test days; fewer in large worlds"""
     tune_agent_hours: float = 4_800.0
     """agent-hours for every knob that is tried"""

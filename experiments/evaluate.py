@@ -302,7 +302,7 @@ _CLEARLY_BUSIER = 0.003
 _FAR_BELOW = 0.6
 """A setting that has this share of a rate, or less, should be clearly less busy."""
 
-_REFINEMENTS = 3
+_REFINEMENTS = 2
 
 
 class _Sweep:
@@ -414,7 +414,7 @@ def tune_rates(
     *,
     tolerance: float = 0.03,
     reach: float = 0.1,
-    most_trials: int = 10,
+    most_trials: int = 8,
     batch: int = 64,
     known: Sequence[tuple[float, float, float]] = (),
 ) -> tuple[Tuned, ...]:

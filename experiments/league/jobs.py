@@ -91,8 +91,9 @@ CURVE_RATES = (0.045, 0.02, 0.005)
 
 _FEWEST_STEPPED = 16
 _SMALLEST_RATE = 1e-5
-_NEAR_ZERO = 2e-3
-"""The reference is never quite silent; so near to a rate of zero it is compared all the same."""
+_NEAR, _NEAR_ZERO = 0.3, 2e-3
+"""The reference is compared that is so near to a participant's own rate, as a share of it or as a
+rate; the rest is moved along the sweep. On small Markov worlds the rate comes in jumps."""
 _SLOPE_FROM, _SLOPE_TO = 0.4, 2.5
 
 Plain = dict[str, Any]
@@ -348,8 +349,7 @@ def _against(
         batch=plan.batch,
         known=sweep,
     )[0]
-    as_low_as_it_gets = found.tuning_rate > rate and found.tuning_rate - rate < _NEAR_ZERO
-    if not found.reached and not as_low_as_it_gets:
+    if abs(found.tuning_rate - rate) > max(_NEAR_ZERO, _NEAR * rate):
         return None
     return _Against(found, scenario, plan)
 

@@ -31,6 +31,7 @@ _SHORT_LIST = (
     *("genesys", "amazon", "issabel", "uccx", "webitel", "fixed-ratio", "progressive"),
 )
 _FEW = 9
+_NEAR_RATE, _NEAR_BUSY = 0.25, 1.0  # percent, points
 _COLOURS = (
     *("#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#637939"),
     *("#7B4173", "#3182BD", "#A55194", "#31A354", "#E6550D", "#756BB1"),
@@ -94,9 +95,19 @@ def _curves(scenario: str, results: Results, rows: Sequence[Row]) -> list[Curve]
             continue
         points = [(100 * rate, 100 * busy) for _, rate, busy in result["sweep"]]
         text = label(entry, tuned=result["tuned"], privileged=result["privileged"])
-        xy = np.array(points, np.float64).reshape(-1, 2)
+        xy = _thinned(np.array(points, np.float64).reshape(-1, 2))
         found.append(Curve(text, entry, result["privileged"], xy, its))
     return found
+
+
+def _thinned(xy: FloatArray) -> FloatArray:
+    """A curve without points so near to the one before that only the luck of days shows."""
+    kept = [0] if len(xy) else []
+    for i in range(1, len(xy)):
+        rate, busy = np.abs(xy[i] - xy[kept[-1]])
+        if np.hypot(rate / _NEAR_RATE, busy / _NEAR_BUSY) >= 1.0 or i == len(xy) - 1:
+            kept.append(i)
+    return xy[kept]
 
 
 def _shortened(curves: Sequence[Curve]) -> list[Curve]:
@@ -118,35 +129,41 @@ def _figure(
     height_in: float,
 ) -> Figure:
     figure = plots.new_figure(width_in, height_in)
-    axes = plots.axes_at(figure, 0.77, 2.65, 0.95, 0.8)
+    right = 100 * 1.35 * settings.rates[0]
+    outside = [f"{c.name} {_own(c)}" for c in curves if not _rows_within(c, right)]
+    bottom = 0.95 if outside else 0.65
+    axes = plots.axes_at(figure, 0.77, 2.65, bottom, 0.8)
     plots.dress(axes, "silent calls per answered call (%)", "utilisation (% of agent time)")
     axes.grid(color=plots.GRID, linewidth=0.8)
     subtitle = (
-        f"{scenario}; curves: settings of each rule's knob; points: test days, 95 % intervals"
+        f"{scenario}; curves: settings of a rule's knob; points: test days, 95 % intervals; "
+        "squares: as shipped; *: sees hidden truth"
     )
     plots.head(figure, "Busy agents against silent calls", subtitle)
-    right = 100 * 1.35 * settings.rates[0]
     colour_of = _colours(curves)
     labels: list[_Label] = []
     if frontier is not None:
         labels.append(_draw_frontier(axes, frontier, right))
-    outside: list[str] = []
-    for curve in curves:
-        drawn = _draw(axes, curve, colour_of(curve), right)
-        if drawn is None:
-            outside.append(f"{curve.name} {_own(curve)}")
-        else:
-            labels.append(drawn)
+    labels += [
+        _draw(axes, curve, colour_of(curve), right)
+        for curve in curves
+        if _rows_within(curve, right)
+    ]
     axes.set_xlim(-0.02 * right, right)
     _limit(axes, labels, right)
     for rate in settings.rates:
         axes.axvline(100 * rate, color=plots.FAINT, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
-    _write_labels(axes, labels, height_in)
+    _write_labels(axes, labels, height_in - bottom - 0.8)
     if outside:
         text = "further right (silent, utilisation): " + ", ".join(outside)
         lines = textwrap.wrap(text, 150)
         figure.text(0.015, 0.06 / height_in, "\n".join(lines), fontsize=7.5, color=plots.FAINT)
     return figure
+
+
+def _rows_within(curve: Curve, right: float) -> list[Row]:
+    """Its rows that are not more silent than the picture is wide."""
+    return [row for row in curve.rows if 100 * row.silent_rate.value <= right]
 
 
 def _own(curve: Curve) -> str:
@@ -187,12 +204,9 @@ def _cut(xy: FloatArray, right: float) -> FloatArray:
     return np.vstack([xy[: last + 1], [[right, y0 + (right - x0) / (x1 - x0) * (y1 - y0)]]])
 
 
-def _draw(axes: Axes, curve: Curve, colour: str, right: float) -> _Label | None:
-    """Draw one participant; None if all of it is more silent than the picture is wide."""
-    xy = _cut(curve.xy, right)
-    rows = [row for row in curve.rows if 100 * row.silent_rate.value <= right]
-    if not rows:
-        return None
+def _draw(axes: Axes, curve: Curve, colour: str, right: float) -> _Label:
+    """Draw one participant, its curve and its points; returns its name for the column."""
+    xy, rows = _cut(curve.xy, right), _rows_within(curve, right)
     style = (0, (4, 2)) if curve.privileged else "-"
     bold = curve.entry == REFERENCE
     if len(xy) > 1:
@@ -229,10 +243,10 @@ def _limit(axes: Axes, labels: Sequence[_Label], right: float) -> None:
     axes.set_ylim(low - room, min(high + room, 100.5))
 
 
-def _write_labels(axes: Axes, labels: Sequence[_Label], height_in: float) -> None:
+def _write_labels(axes: Axes, labels: Sequence[_Label], axes_in: float) -> None:
     """Names in a column right of the axes, evenly pushed apart, with a line to each curve's end."""
     size = 8.5 if len(labels) > 20 else 10.0
-    least = 1.25 * size / 72.0 / (height_in - 1.75)  # height of a line, share of the axes
+    least = 1.25 * size / 72.0 / axes_in  # height of a line, share of the axes
     ordered = sorted(labels, key=lambda item: (item.at[1], item.text))
     low, high = axes.get_ylim()
     wanted = [(item.at[1] - low) / (high - low) for item in ordered]

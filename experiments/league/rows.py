@@ -12,7 +12,7 @@ from scipy.interpolate import PchipInterpolator
 
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import silent_rate
-from quietdial.experiments.league.entries import REFERENCE
+from quietdial.experiments.league.entries import OPTIMUM, REFERENCE
 from quietdial.experiments.league.jobs import FRONTIER, Plain, days_from_plain, slope_near
 from quietdial.experiments.stats import (
     Interval,
@@ -185,11 +185,17 @@ def _breaches(days: PolicyDays, scenario: Scenario) -> Interval | None:
 
 
 def excesses(results: Results) -> list[Excess]:
-    """Every participant on the Markov worlds against the exact optimum at its own silent rate."""
+    """Every participant on the Markov worlds against the exact optimum at its own silent rate.
+
+    The optimum is one over all policies that see what a dialer can see; those that are told how
+    calls and conversations will end may be above it, and are left out.
+    """
     found: list[tuple[str, Plain, Plain, Interval, float, float]] = []
     for (scenario, name), result in results.items():
         frontier = results.get((scenario, FRONTIER))
-        if name == FRONTIER or frontier is None:
+        if name == FRONTIER or frontier is None or result["status"] != "done":
+            continue
+        if result["privileged"] and name != OPTIMUM:
             continue
         best = frontier_of(frontier)
         for cell in result.get("cells", ()):

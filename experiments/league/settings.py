@@ -15,7 +15,7 @@ from quietdial.experiments.stats import Stopping
 FEWEST_DAYS = 6
 """Test days of the largest worlds; an episode of a month counts as one."""
 
-_FEWEST_TUNE_DAYS, _MOST_TUNE_DAYS = 2, 64
+_FEWEST_TUNE_DAYS, _MOST_TUNE_DAYS = 2, 40
 _BATCH_AGENT_H = 8000.0
 
 
@@ -51,7 +51,7 @@ class Settings:
     rates: tuple[float, ...] = (0.03, 0.01)
     half_width: float = 0.002
     least: int = 16
-    most: int = 96
+    most: int = 64
     tune_agent_h: float = 4_800.0
     test_agent_h: float = 24_000.0
 

@@ -244,7 +244,8 @@ def check_text(checks: Sequence[Excess]) -> str:
     smallest = min(checks, key=lambda check: check.p_value)
     text = (
         f"{len(checks)} results on Markov worlds were held against the exact optimum at their own "
-        f"silent rate (one-sided t tests over days, Holm, family-wise {FAMILY_WISE:g}): "
+        f"silent rate (one-sided t tests over days, Holm, family-wise {FAMILY_WISE:g}; without the "
+        "rules that are told how calls and conversations will end, which may be above it): "
     )
     if above:
         names = ", ".join(f"{c.entry} on {c.scenario} at {c.rate_name}" for c in above)

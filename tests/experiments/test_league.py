@@ -59,8 +59,8 @@ def test_plan__gives_large_worlds_fewer_days() -> None:
         6,
         1,
     )
-    # study-real-5: 40 agent-hours: 4,800 / 40 = 120 > 64, the most.
-    assert Settings().plan(load_scenario("study-real-5")).tune_days == 64
+    # study-real-5: 40 agent-hours: 4,800 / 40 = 120 > 40, the most.
+    assert Settings().plan(load_scenario("study-real-5")).tune_days == 40
 
 
 @pytest.mark.parametrize(
@@ -484,6 +484,9 @@ def test_excesses__finds_a_planted_rule_above_the_optimum(league: tuple[Found, P
     assert [(c.entry, c.rate_name) for c in checks if c.above] == [(OPTIMUM, "3%")]
     assert "significantly above" in table.check_text(checks)
     assert not Found([], checks, []).passed
+    told = results["solved", "fixed-ratio"]
+    told["privileged"] = True  # then it may be above
+    assert "fixed-ratio" not in [check.entry for check in excesses(results)]
 
 
 # --- what is written ------------------------------------------------------------------------------
