@@ -77,6 +77,8 @@ class Optimum:
         multiplier_agent_s: price of the constraint, agent-seconds per silent call; inf at cap 0.
         policy: the optimal order-up-to table, randomised for one number of busy agents.
         upper_bound: proven limit of the utilisation of every policy (weak duality).
+        objective: the optimal utilisation as the method itself found it: the objective of the
+            linear programme, or the value of the Lagrangian at its minimum over the multiplier.
     """
 
     world: MarkovWorld
@@ -87,6 +89,7 @@ class Optimum:
     multiplier_agent_s: float
     policy: OrderUpTo
     upper_bound: float
+    objective: float
 
     @property
     def gap(self) -> float:
@@ -190,6 +193,15 @@ class _OutOfReachError(ConfigError):
     """Too few calls may be in flight for the cap to bind."""
 
 
+class _Found(NamedTuple):
+    """Two optima on either side of the cap, the multiplier [s], the method's own value."""
+
+    careful: Vertex
+    bold: Vertex
+    multiplier: float
+    objective: float
+
+
 class _Search:
     """Lagrangian optima of one chain; each of them is a line over the multiplier for every cap."""
 
@@ -235,7 +247,7 @@ class _Search:
                 careful = vertex
         return careful, bold
 
-    def crossing(self, cap: float) -> tuple[Vertex, Vertex, float]:
+    def crossing(self, cap: float) -> _Found:
         """The two optima that are mixed at the cap, and the multiplier [s] at which they tie.
 
         Each optimum is a line busy / N - multiplier x excess; D is their upper envelope. Where the
@@ -256,7 +268,7 @@ class _Search:
             met = _lagrangian(careful, cap, multiplier)
             vertex = self.at(cap, multiplier)
             if _lagrangian(vertex, cap, multiplier) <= met + 1e-12:
-                return careful, bold, multiplier
+                return _Found(careful, bold, multiplier, met)
             if vertex.excess(cap) > 0.0:
                 bold = vertex
             else:
@@ -331,8 +343,8 @@ def _linear_programme(chain: Chain, cap: float, low: IntArray, high: IntArray) -
     raise QuietDialError(f"the linear programme of {chain.world} at cap = {cap} failed: {said}")
 
 
-def _by_programme(search: _Search, cap: float) -> tuple[Vertex, Vertex, float]:
-    """Two optima on either side of the cap at the programme's multiplier, and the multiplier."""
+def _by_programme(search: _Search, cap: float) -> _Found:
+    """Two optima on either side of the cap at the programme's multiplier, and its value."""
     chain = search.chain
     n = chain.world.n_agents
     low, high = np.zeros(n + 1, np.int64), np.full(n + 1, chain.q_max, np.int64)
@@ -355,7 +367,7 @@ def _by_programme(search: _Search, cap: float) -> tuple[Vertex, Vertex, float]:
                 careful = search.at(cap, programme.multiplier * (1.0 + shift))
                 bold = search.at(cap, programme.multiplier * (1.0 - shift))
                 if careful.excess(cap) <= 0.0 < bold.excess(cap):
-                    return careful, bold, programme.multiplier
+                    return _Found(careful, bold, programme.multiplier, programme.utilisation)
                 shift *= 2.0
             break
         low = np.minimum(low, np.maximum(vertex.table - 1, 0))
@@ -428,10 +440,10 @@ def _solve_with(search: _Search, cap: float, method: Method) -> Optimum:
     if cap == 0.0:
         table = progressive(chain.world.n_agents)
         figures, bound = search.progressive.figures, search.progressive.figures.utilisation
-        multiplier = math.inf
+        multiplier, objective = math.inf, figures.utilisation
     else:
         solver = _by_programme if method == "linear-programme" else _Search.crossing
-        careful, bold, multiplier = solver(search, cap)
+        careful, bold, multiplier, objective = solver(search, cap)
         bound = max(_lagrangian(vertex, cap, multiplier) for vertex in search.found)
         table, figures = _mixture(chain, cap, careful.table, bold.table)
     return Optimum(
@@ -443,6 +455,7 @@ def _solve_with(search: _Search, cap: float, method: Method) -> Optimum:
         multiplier_agent_s=multiplier * chain.world.n_agents,
         policy=table,
         upper_bound=bound,
+        objective=objective,
     )
 
 

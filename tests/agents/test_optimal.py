@@ -71,6 +71,7 @@ def test_solve__50_agents_by_both_methods():
     two = solve(50, *WORLD, 0.03, method="policy-iteration")
     assert_optimal(one)
     assert one.utilisation == pytest.approx(two.utilisation, abs=1e-6)
+    assert one.objective == pytest.approx(two.objective, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +177,8 @@ def test_solve__linear_programme_and_policy_iteration_agree(agents, cap, whole):
     assert_optimal(one)
     assert_optimal(two)
     assert one.utilisation == pytest.approx(two.utilisation, abs=1e-6)
+    assert one.objective == pytest.approx(two.objective, abs=1e-6)
+    assert one.objective == pytest.approx(one.utilisation, abs=1e-6)
     assert one.multiplier_agent_s == pytest.approx(two.multiplier_agent_s, rel=1e-4)
     assert one.upper_bound >= two.utilisation - 1e-10
     if whole:
