@@ -26,6 +26,7 @@ from quietdial.agents.rules.patents import (
 )
 from quietdial.agents.rules.preview import Preview
 from quietdial.agents.rules.quantile import QuantileAge, QuantileBlind
+from quietdial.agents.rules.shiwa45 import Shiwa45
 from quietdial.agents.rules.simple import FixedRatio, Progressive
 from quietdial.agents.rules.sinch import Sinch
 from quietdial.agents.rules.uccx import Uccx
@@ -81,6 +82,8 @@ def _as_shipped() -> tuple[Listed, ...]:
             Sinch(),
             Uccx(),
             Amazon(),
+            Dctr(),
+            Shiwa45(),
             Marginal(),
         )
     )
@@ -111,15 +114,30 @@ def _products() -> tuple[Listed, ...]:
                 knob_name="highest_level",
             ),
         ),
-        Listed("genesys", Genesys(2.0)),
-        Listed("predict1", Predict1()),
-        Listed("predict1-pi", Predict1PI()),
-        Listed("dctr", Dctr()),
-        Listed("webitel", Webitel()),
+        # carried rests: without them the knob is a staircase on floors of 10 agents
+        Listed("genesys", Genesys(2.0, carry_rest=1.0)),
+        Listed("predict1", Predict1(50.0, max_silent_pct=100.0)),
+        Listed("predict1-pi", Predict1PI(30.0, max_silent_pct=100.0, gain=3.0)),
+        Listed(
+            "dctr",
+            Dctr(
+                min_idle=1.0,
+                max_abandon_pct=100.0,
+                gain=0.2,
+                integral_gain=0.0,
+                predict_adjust=40.0,
+            ),
+        ),
+        Listed("dctr, its own gains", Dctr(min_idle=1.0, max_abandon_pct=100.0)),
+        Listed("webitel", Webitel(0.5, growth=4.0)),
+        Listed("webitel, its own growth", Webitel()),
         Listed("issabel", Issabel()),
-        Listed("sinch", Sinch()),
-        Listed("uccx", Uccx()),
-        Listed("amazon", Amazon()),
+        Listed("issabel, over-commit", Issabel(1e-6, overcommit=1.0, knob_name="max_overcommit")),
+        Listed("sinch", Sinch(20.0, abandon_pct=100.0)),
+        Listed("uccx", Uccx(correction=10.0, step_lines=0.02)),
+        Listed("uccx, fixed lines", Uccx(1.7, gain=0.0, knob_name="lines_per_agent")),
+        Listed("amazon", Amazon(0.03, gain=0.1, start_margin=2.5)),
+        Listed("shiwa45", Shiwa45(0.4)),
     )
 
 

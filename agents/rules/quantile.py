@@ -60,11 +60,11 @@ class QuantileBlind(LookAheadRule):
     callees, A ~ Bin(calls in flight and new ones, p (1 - e^(-h / ring))), R ~ Bin(agents with a
     call or in wrap-up, 1 - e^(-h / handle)), `ring` the mean time to answer, `handle` the mean of
     talk and wrap-up, p the estimated answer rate; both laws exact. As many calls as progressive
-    dialing are always allowed. In a Markov world it is exact, and close to the optimum.
+    dialing are always allowed, and at most the scenario's `max_dials` at a time. In a Markov world it is exact, and close to the optimum.
     Source: science study, rule `quantile_blind` of part B; part A2 for the Markov world.
     Interpreted: the study names no h; here 14 s, the best of 8, 14, 20 and 30 s in study-real-10
     and markov-10. The means are those of the believed laws, with `knowledge="learnt"` those of the
-    laws learnt from the day's calls, renewed once a minute; agents on a break do not come back.
+    laws learnt from the day's calls, renewed every 5 minutes; agents on a break do not come back.
     Knob: `eps`, a probability, 1e-9 to 0.99. Acts every second. Sees: idle and busy agents, waiting
     callees, calls in flight, its own answer rate and mean times.
 
@@ -87,7 +87,8 @@ class QuantileAge(LookAheadRule):
     callees, A the number of calls in flight and new ones that are answered within h, each with its
     probability at its age, R the number of busy agents free within h and the wait limit, each with
     its probability at the age of the state. Both counts are exact Poisson-binomial ones (masses
-    below 1e-16 left out). As many calls as progressive dialing are always allowed.
+    below 1e-16 left out). As many calls as progressive dialing are always allowed, and at most the
+    scenario's `max_dials` at a time.
     Source: science study, rule `quantile_age` of part B (h = 20 s).
     Interpreted: h is the look-ahead time of the tables nearest to `horizon_s`; they are the 10, 30,
     50, 70 and 90 % quantiles of the time to answer (in the study's worlds 19 s is nearest to 20 s;

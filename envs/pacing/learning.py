@@ -1,9 +1,9 @@
 """Tables of releases and answers that a dialer learns from the calls of its own day.
 
 Conversations and wrap-ups are counted by the age at which they end, dials by the second in which
-they are picked up or end. Once a minute the conditional tables behind the index rule (outlook.py)
-are made anew from these counts, with the believed laws as the prior. With `TRUE_LAWS` the talk-time
-law is the true one with its hidden factor of now instead (privileged).
+they are picked up or end. Every five minutes the conditional tables behind the index rule
+(outlook.py) are made anew from these counts, with the believed laws as the prior. With `TRUE_LAWS`
+the talk-time law is the true one with its hidden factor of now instead (privileged).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def forget(b, s, p):  # type: ignore[no-untyped-def]
 
 @compiled()
 def relearn(b, s, p):  # type: ignore[no-untyped-def]
-    """Make the tables anew if a minute has passed."""
+    """Make the tables anew if it is time."""
     now = s.head[b, NOW]
     if now // LEARN_EVERY_MS == (now - p.n[STEP_MS]) // LEARN_EVERY_MS:
         return

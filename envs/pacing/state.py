@@ -188,8 +188,8 @@ TALK_ENDED, WRAP_ENDED, DIAL_ANSWERED, DIAL_ENDED = numbers(4)
 """Conversations and wrap-ups that ended by age bin; dials by whole seconds: picked up, ended."""
 N_LESSONS = 4
 """As many rows of laws made of them follow, as mass by age bin or second."""
-LEARN_EVERY_MS = 60_000
-"""The tables are made anew once a minute."""
+LEARN_EVERY_MS = 300_000
+"""The tables are made anew every five minutes."""
 
 # --- columns of State.est (float64) ---------------------------------------------------------------
 SET_VALUE = 0  # knob of the control that stands

@@ -31,6 +31,7 @@ from quietdial.envs.pacing.params import (
     HAS_INBOUND,
     HAS_WRAP,
     LEARNS,
+    MAX_DIALS,
     N_AGENTS,
     N_COHORTS,
     SPARE_GROUP,
@@ -146,6 +147,16 @@ def fresh_answer(b, s, p, g):  # type: ignore[no-untyped-def]
     return answer_rate(b, s, p) * (ring[2 + g] if p.ahead_s[g, 0] > 0.0 else 1.0)
 
 
+@compiled(inline="always")
+def most_dials(b, s, p):  # type: ignore[no-untyped-def]
+    """Most calls of one tick: free lines, and the dials that the world lets a decision place.
+
+    So a rule that believes in a wrong answer rate at the opening learns better before all lines
+    ring.
+    """
+    return min(s.head[b, FREE], p.n[MAX_DIALS])
+
+
 # ------------------------------------------------------------------------------- pooled means
 
 
@@ -161,7 +172,7 @@ def _mean_s(law, width_s):  # type: ignore[no-untyped-def]
 
 @compiled()
 def know_means(b, s, p, memo, minute_at):  # type: ignore[no-untyped-def]
-    """Once a minute: mean handling time and time to answer, into memo[minute_at + 1], [.. + 2].
+    """With fresh tables: mean handling time and time to answer, into memo[minute_at + 1], [.. + 2].
 
     From the believed laws, or from those that the world's `knowledge` has learnt or been given.
     """
@@ -201,7 +212,7 @@ def _quantile_blind(address, b):  # type: ignore[no-untyped-def]
     for _ in range(flying):
         add_event(memo, q)
     spare = idle(b, s, p) - waiting(b, s)
-    return quantile_dials(memo, spare + busy, q, spare - flying, s.head[b, FREE], eps)
+    return quantile_dials(memo, spare + busy, q, spare - flying, most_dials(b, s, p), eps)
 
 
 # ------------------------------------------------------------------------------- by age
@@ -270,7 +281,7 @@ def _quantile_age(address, b):  # type: ignore[no-untyped-def]
     else:
         add_answers(b, s, p, law, 2 + g)
     q, certain = fresh_answer(b, s, p, g), spare - in_flight(b, s)
-    return quantile_dials(law, limit, q, certain, s.head[b, FREE], eps)
+    return quantile_dials(law, limit, q, certain, most_dials(b, s, p), eps)
 
 
 def _settings(eps: float, horizon_s: float) -> tuple[Setting, ...]:

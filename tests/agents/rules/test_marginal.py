@@ -121,7 +121,7 @@ def test_learnt__tables_are_made_of_the_calls_of_the_day() -> None:
     assert diary.counts.sum(axis=1).min() > 250
     np.testing.assert_array_equal(state.lesson[0, :4], diary.counts)
 
-    assert state.head[0, at.NOW] % 60_000 == 0  # the tables are fresh
+    assert state.head[0, at.NOW] % at.LEARN_EVERY_MS == 0  # the tables are fresh
     talk = law_learnt(world, at.TALK, diary.counts[0], params.prior[0])
     wrap = law_learnt(world, at.WRAP, diary.counts[1], params.prior[1])
     np.testing.assert_allclose(state.lesson[0, 4], talk, atol=1e-12)
@@ -151,7 +151,7 @@ def test_learnt__tables_are_made_of_the_calls_of_the_day() -> None:
 def test_true_parameters__the_talk_law_of_the_day() -> None:
     rule = Marginal(knowledge="true-parameters")
     world = made(rule, "italy-10")
-    for _ in seconds(world, rule, 120):
+    for _ in seconds(world, rule, 300):
         pass
     params, state = world.params, world.state
     talk_ms = params.tables[of.LAW_TALK] * state.head[0, at.TALK_FACTOR] // 2**20
