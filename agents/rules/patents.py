@@ -1,7 +1,8 @@
 """Pacing rules described in patents (survey of dialers, section 2.3).
 
 The texts give ideas and formulas, rarely every number; each class says what had to be chosen. Where
-a patent has no name for its rule, the name here says what it goes by.
+a patent has no name for its rule, the name here says what it goes by. All of them place at most the
+scenario's `max_dials` at a time, like the index rules.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ class QuantileBlind(LookAheadRule):
     callees, A ~ Bin(calls in flight and new ones, p (1 - e^(-h / ring))), R ~ Bin(agents with a
     call or in wrap-up, 1 - e^(-h / handle)), `ring` the mean time to answer, `handle` the mean of
     talk and wrap-up, p the estimated answer rate; both laws exact. As many calls as progressive
-    dialing are always allowed, and at most the scenario's `max_dials` at a time. In a Markov world it is exact, and close to the optimum.
+    dialing are always allowed, and at most the scenario's `max_dials` at a time. In a Markov world
+    it is exact, and close to the optimum.
     Source: science study, rule `quantile_blind` of part B; part A2 for the Markov world.
     Interpreted: the study names no h; here 14 s, the best of 8, 14, 20 and 30 s in study-real-10
     and markov-10. The means are those of the believed laws, with `knowledge="learnt"` those of the

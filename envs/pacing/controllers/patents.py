@@ -15,6 +15,7 @@ from quietdial.envs.pacing.controllers.quantile import (
     fresh_answer,
     know_means,
     mean_excess,
+    most_dials,
     nearest_look_ahead,
     no_events,
 )
@@ -39,7 +40,6 @@ from quietdial.envs.pacing.state import (
     BEGAN,
     CONNECTED,
     DROPS_SEEN,
-    FREE,
     GRID,
     IDLE,
     IN_FLIGHT,
@@ -130,7 +130,8 @@ def _calls_in_progress(address, b):  # type: ignore[no-untyped-def]
     each = answer_rate(b, s, p) if setting(b, s, p, 2) > 0.5 else 1.0
     served = on_call(b, s, p) + in_wrap_up(b, s, p)
     under_way = served + waiting(b, s) + in_flight(b, s) * each
-    return calls_below(present(b, s, p) + q_max, under_way, each)
+    calls = calls_below(present(b, s, p) + q_max, under_way, each)
+    return min(calls, most_dials(b, s, p))
 
 
 # ----------------------------------------------------------------- US 8,411,844, occupancy quantile
@@ -172,7 +173,8 @@ def _occupancy_quantile(address, b):  # type: ignore[no-untyped-def]
     memo[_AIM] = aim_after(memo[_AIM], occupied / agents, share, setting(b, s, p, 2))
     look_ahead(b, s, p)
     expected = occupied - s.est[b, SIGHT + g] + s.est[b, SIGHT + GRID + g]
-    return calls_within(memo[_AIM] * agents, expected, fresh_answer(b, s, p, g))
+    calls = calls_within(memo[_AIM] * agents, expected, fresh_answer(b, s, p, g))
+    return min(calls, most_dials(b, s, p))
 
 
 # ----------------------------------------------------------------- US 11,856,140, sum of pick-ups
@@ -187,7 +189,8 @@ def _pick_up_sum(address, b):  # type: ignore[no-untyped-def]
         look_ahead(b, s, p)
         agents += s.est[b, SIGHT + nearest_look_ahead(p, horizon_s)]
     room = setting(b, s, p, 0) * agents
-    return calls_within(room, answers_to_come(b, s, p), answer_rate(b, s, p))
+    calls = calls_within(room, answers_to_come(b, s, p), answer_rate(b, s, p))
+    return min(calls, most_dials(b, s, p))
 
 
 # ----------------------------------------------------------------- US 4,829,563, weighted forecast
@@ -235,7 +238,8 @@ def _weighted_forecast(address, b):  # type: ignore[no-untyped-def]
     look_ahead(b, s, p)
     agents = idle(b, s, p) - waiting(b, s) + s.est[b, SIGHT + g]
     room = agents / memo[_WEIGHT]
-    return calls_within(room, s.est[b, SIGHT + GRID + g], fresh_answer(b, s, p, g))
+    calls = calls_within(room, s.est[b, SIGHT + GRID + g], fresh_answer(b, s, p, g))
+    return min(calls, most_dials(b, s, p))
 
 
 # ----------------------------------------------------------------- US 5,640,445, adapted window
@@ -300,7 +304,8 @@ def _hazard_window(address, b):  # type: ignore[no-untyped-def]
     no_events(law)
     add_answers(b, s, p, law, 0)
     expected, rate = answers_to_come(b, s, p), answer_rate(b, s, p)
-    return attended_dials(law, agents, expected, rate, setting(b, s, p, 0), s.head[b, FREE])
+    limit, most = setting(b, s, p, 0), most_dials(b, s, p)
+    return attended_dials(law, agents, expected, rate, limit, most)
 
 
 _LIMIT = Setting("limit", "share", 0.03, 1e-4, 0.9, "unattended share of the answered calls")
