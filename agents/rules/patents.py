@@ -113,7 +113,7 @@ class WeightedForecast(LookAheadRule):
     by 1 + `up` if the unattended share of the last `over_s` is above `limit`, else divided by
     1 + `down` if the mean idle time between calls of the last period is above `idle_s`.
     Source: patent (abstract and survey), 1989.
-    Interpreted: all numbers; a rise five times as fast as the fall, since equal steps swing between
+    Interpreted: all numbers; a rise ten times as fast as the fall, since equal steps swing between
     far too many calls and none. The expectations go by the ages of calls and of agent states.
     Knob: `limit`, a share, 1e-4 to 0.9. It sets when the weight is raised; the silent rate of the
     day is lower, about half of it. Acts every second, moves the weight once a minute.
@@ -136,7 +136,7 @@ class WeightedForecast(LookAheadRule):
     horizon_s: float = 14.0
     idle_s: float = 0.0
     up: float = 0.05
-    down: float = 0.01
+    down: float = 0.005
     period_s: float = 60.0
     over_s: float = 300.0
     begin: float = 3.0
@@ -171,6 +171,6 @@ class HazardWindow(LookAheadRule):
 
     limit: float = 0.03
     begin_s: float = 5.0
-    step: float = 0.02
+    step: float = 0.01
     period_s: float = 60.0
-    over_s: float = 900.0
+    over_s: float = 3600.0
