@@ -31,6 +31,9 @@ from quietdial.experiments.stats import (
 FAMILY_WISE = 1e-3
 """False-alarm rate of the check against the exact optimum, over all rules, worlds and rates."""
 
+_FIRST_RATE_ONLY = ("worst_hour", "repeats")
+"""Figures that the result file holds for the highest rate only, so that it stays small."""
+
 Results = Mapping[tuple[str, str], Plain]
 
 
@@ -309,10 +312,17 @@ def figures(
 ) -> list[Plain]:
     """Every number of the league as {name, value, unit, lo, hi, n, note}."""
     found: list[Plain] = []
+    first = max((row.target for row in rows if row.target is not None), default=0.0)
+    shown: set[tuple[str, str, float | None, bool]] = set()
     for row in rows:
+        at_own = (row.scenario, row.entry, row.knob, row.reached)
+        if not row.reached and at_own in shown:
+            continue  # two rates out of reach: the same play, told once
+        shown.add(at_own)
         prefix = f"{row.scenario}/{row.entry}/{row.rate_name}"
+        short = row.target is not None and row.target < first
         for name, value, unit, note in _figures_of(row):
-            if value is not None:
+            if value is not None and not (short and name in _FIRST_RATE_ONLY):
                 found.append(_figure(f"{prefix}/{name}", value, unit, note))
     for check in checks:
         name = f"{check.scenario}/{check.entry}/{check.rate_name}/above exact optimum"
@@ -335,7 +345,6 @@ def _figures_of(row: Row) -> tuple[tuple[str, Interval | None, str, str], ...]:
         ("windows_above_cap", row.breaches, "1", ""),
         ("worst_hour", hour.rate if hour else None, "1", f"hour {hour.hour + 1}" if hour else ""),
         ("repeats", row.repeats, "1", ""),
-        ("dials_per_conversation", row.dials_per_conversation, "1", ""),
     )
 
 

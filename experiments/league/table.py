@@ -82,12 +82,9 @@ def _order(row: Row) -> tuple[int, float, str]:
     return (0 if row.reached else 1, -row.utilisation.value, row.entry)
 
 
-def _scenario_rows(rows: Sequence[Row], target: float, first: float) -> list[Row]:
-    """The rows of one rate's table; those that play as shipped stand in the first one only."""
-    return sorted(
-        (row for row in rows if row.target == target or (row.target is None and target == first)),
-        key=_order,
-    )
+def _scenario_rows(rows: Sequence[Row], first: float) -> list[Row]:
+    """The rows of a scenario's table: those at the first rate, and those that play as shipped."""
+    return sorted((row for row in rows if row.target in (first, None)), key=_order)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -99,13 +96,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         name,
         knob,
         _plus_minus(row.utilisation),
-        _plus_minus(row.conversations_per_agent_h, scale=1.0),
+        f"{row.conversations_per_agent_h.value:.2f}",
         _plus_minus(row.silent_rate),
         _points(row.difference),
         _share(row.breaches),
         _hour(row.worst_hour),
         _plus_minus(row.repeats, digits=1),
-        _plus_minus(row.dials_per_conversation, scale=1.0),
+        f"{row.dials_per_conversation.value:.2f}" if row.dials_per_conversation else "",
         str(row.utilisation.n),
     )
 
@@ -128,13 +125,27 @@ def _section(scenario: Scenario, rows: Sequence[Row], settings: Settings, note: 
         f"{plan.tune_days} {episodes}, figures from {plan.stopping.least} to {plan.stopping.most} "
         f"test {episodes} of {plan.agent_h:.0f} agent-hours.{note}",
     ]
-    text = f"{parts[0]}\n\n{parts[1]}{parts[2]}\n"
-    for rate in settings.rates:
-        its = _scenario_rows(rows, rate, settings.rates[0])
-        if its:
-            table = _trimmed(_HEAD, [_cells(row) for row in its])
-            text += f"\nAt {100 * rate:g} % silent:\n\n{_markdown(*table)}\n"
-    return text
+    rate_of_table, *further = settings.rates
+    its = _scenario_rows(rows, rate_of_table)
+    head = [*_HEAD]
+    lines = [[*_cells(row)] for row in its]
+    for rate in further:
+        head += [f"utilisation at {100 * rate:g} %", f"minus {REFERENCE} at {100 * rate:g} %"]
+        by_entry = {row.entry: row for row in rows if row.target == rate}
+        for row, line in zip(its, lines, strict=True):
+            line += _further(by_entry.get(row.entry))
+    table = _markdown(*_trimmed(head, lines)) if lines else ""
+    return (
+        f"{parts[0]}\n\n{parts[1]}{parts[2]}\n\nAt {100 * rate_of_table:g} % silent:\n\n{table}\n"
+    )
+
+
+def _further(row: Row | None) -> list[str]:
+    """Utilisation and difference at a further rate; the own rate where that is not reached."""
+    if row is None:
+        return ["", ""]
+    own = "" if row.reached else f" (at {100 * row.silent_rate.value:.1f} %)"
+    return [f"{100 * row.utilisation.value:.2f}{own}", _points(row.difference)]
 
 
 def _trimmed(
@@ -261,7 +272,9 @@ def check_text(checks: Sequence[Excess]) -> str:
 def result_text(head: Mapping[str, Any], rows: Sequence[Row], checks: Sequence[Excess]) -> str:
     """The result file: one figure a line, so that it stays small and differences can be read."""
     lines = [
-        json.dumps(figure, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        json.dumps(
+            figure, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
         for figure in figures(rows, checks, overall(rows))
     ]
     values = {"schema": RESULT_SCHEMA, "name": "league", **head}
