@@ -183,7 +183,7 @@ def test_tune_rates__takes_the_busiest_setting_of_a_rule_that_gets_worse_beyond_
         FixedRatio(5.0), short, (0.03, 0.01), evaluate.tune_seeds(2), tolerance=0.01
     )
     assert not three.reached
-    assert three.policy.knob == pytest.approx(2.0, abs=0.15)
+    assert three.policy.knob == pytest.approx(2.0, abs=0.25)  # utilisation .8994 or more
     assert three.tuning_rate < 0.0225
     assert one.reached
     assert one.policy.knob == pytest.approx(1.0, abs=0.02)
