@@ -85,6 +85,7 @@ def _as_shipped() -> tuple[Listed, ...]:
             Dctr(),
             Shiwa45(),
             Marginal(),
+            MarginalBudget(),
         )
     )
 
@@ -170,12 +171,13 @@ def _index_rules() -> tuple[Listed, ...]:
     return (
         Listed("quantile-blind", QuantileBlind()),
         Listed("quantile-blind-learnt", QuantileBlind(knowledge="learnt")),
-        Listed("quantile-age", QuantileAge()),
-        Listed("quantile-age-learnt", QuantileAge(knowledge="learnt")),
+        Listed("quantile-age", QuantileAge(0.006, 11.0)),
+        Listed("quantile-age-learnt", QuantileAge(0.006, 11.0, knowledge="learnt")),
         Listed("marginal", Marginal()),
         Listed("marginal-learnt", Marginal(knowledge="learnt")),
-        Listed("marginal-budget", MarginalBudget()),
-        Listed("marginal-budget-learnt", MarginalBudget(knowledge="learnt")),
+        # the default threshold of .02 cannot be brought to 1 % on small floors
+        Listed("marginal-budget", MarginalBudget(theta=0.01)),
+        Listed("marginal-budget-learnt", MarginalBudget(theta=0.01, knowledge="learnt")),
     )
 
 
@@ -185,7 +187,11 @@ def _privileged() -> tuple[Listed, ...]:
     true: Knowledge = "true-parameters"
     return (
         Listed("quantile-blind-true-parameters", QuantileBlind(knowledge=true), privileged=True),
-        Listed("quantile-age-true-parameters", QuantileAge(knowledge=true), privileged=True),
+        Listed(
+            "quantile-age-true-parameters",
+            QuantileAge(0.006, 11.0, knowledge=true),
+            privileged=True,
+        ),
         *(Listed(f"marginal-{known}", Marginal(0.02, known), privileged=True) for known in told),
         Listed("marginal-all", Marginal(0.02, "all"), privileged=True),
     )

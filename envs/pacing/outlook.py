@@ -34,6 +34,7 @@ AGE_BINS = 512
 RING_BIN_MS = 1000
 """Calls in flight are counted by whole seconds since their dial."""
 _CONVOLUTION_STEP_S = 0.25
+_SHORTEST_S = 0.25
 _GONE = 1e-9
 
 
@@ -62,7 +63,7 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
     answer = _Sum([belief.time_to_answer or calls.time_to_answer, *setup, *listening])
     endings = [(u.share, _Sum([u.time, *setup])) for u in calls.unanswered]
     quantiles = (np.arange(GRID) + 0.5) / GRID
-    horizon = np.rint(answer.quantile_s(quantiles) * 4) / 4
+    horizon = np.maximum(np.rint(answer.quantile_s(quantiles) * 4) / 4, _SHORTEST_S)
     talk = belief.talk or floor.talk
     wrap = belief.wrap or floor.wrap
     within = horizon + _wait_s(scenario)
@@ -82,9 +83,9 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
 
     age = np.arange(n_cohorts, dtype=np.float64) * RING_BIN_MS / 1000.0
     ring = np.zeros((n_cohorts, 2 + GRID))
-    answered = answer.cdf(age)
+    answered = _after_dial(answer.cdf(age))
     ring[:, 0] = 1.0 - answered
-    ring[:, 1] = 1.0 - np.sum([share * law.cdf(age) for share, law in endings], axis=0)
+    ring[:, 1] = 1.0 - _after_dial(np.sum([share * law.cdf(age) for share, law in endings], axis=0))
     ring[:, 2:] = np.maximum(answer.cdf(age[:, None] + horizon) - answered[:, None], 0.0)
     seconds = np.arange(AGE_BINS + 1, dtype=np.float64)
     edges = seconds * 2.0**AGE_SHIFT / 1000.0
@@ -93,12 +94,17 @@ def make_outlook(scenario: Scenario, n_cohorts: int) -> Outlook:
         [
             talk.cdf(edges),
             wrap.cdf(edges) if wrap is not None else np.ones(AGE_BINS + 1),
-            answer.cdf(seconds),
-            ended,
+            _after_dial(answer.cdf(seconds)),
+            _after_dial(ended),
         ]
     )
     ahead = np.stack([horizon, within], axis=1)
     return Outlook(horizon, np.full(GRID, 1.0 / GRID), release, ring, ahead, prior)
+
+
+def _after_dial(ended: FloatArray) -> FloatArray:
+    """P(over by each age), the first of which is 0: a dial lasts at least a millisecond."""
+    return np.concatenate([[0.0], ended[1:]])
 
 
 def _wait_s(scenario: Scenario) -> float:
