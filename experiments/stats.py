@@ -22,7 +22,9 @@ interval's width only, never at the sign or the size of the difference, so it ca
 result that pleases. Width and mean of few days are still not quite independent, and a spread
 that is small by luck stops too early. So no rule stops before a fixed least number of days, and
 it looks only at the ends of rounds that grow by half. What is left of the effect is measured by a
-test: intervals of 95 % then cover at least 93 %.
+test: intervals of 95 % then cover at least 93 % if the daily differences are normal or skewed by .7
+at most. With a skewness of 1 it is 92 %, of 1.4 91 %, of 2 88 %, most of it from Student's
+interval itself.
 """
 
 from __future__ import annotations

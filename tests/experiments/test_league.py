@@ -280,6 +280,53 @@ def test_local_executor__replaces_processes_that_die(
     assert os.getpid() not in [result["process"] for result in queue.results.values()]
 
 
+SLEEPER = """
+import os, time
+from pathlib import Path
+
+def work(spec, needed):
+    Path(__file__).with_name("worker").write_text(str(os.getpid()))
+    time.sleep(120)
+"""
+
+MAIN = """
+import sys
+from pathlib import Path
+from quietdial.experiments.league.jobs import Job
+from quietdial.experiments.league.queue import LocalExecutor, Queue
+
+if __name__ == "__main__":
+    import sleeping_league_work
+    job = Job("anywhere", "a", {}, "1", 1.0, "")
+    executor = LocalExecutor(1, sleeping_league_work.work)
+    Queue(Path(sys.argv[1]), [("here", job)]).run(executor, print)
+"""
+
+
+def test_local_executor__leaves_no_process_when_it_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "sleeping_league_work.py").write_text(SLEEPER)
+    (tmp_path / "main.py").write_text(MAIN)
+    command = [sys.executable, str(tmp_path / "main.py"), str(tmp_path / "work")]
+    running = subprocess.Popen(command)
+    mark, limit = tmp_path / "worker", time.monotonic() + 60.0
+    while not (mark.exists() and mark.read_text()) and time.monotonic() < limit:
+        time.sleep(0.05)
+    worker = int(mark.read_text())
+    running.kill()
+    running.wait()
+    while _is_alive(worker) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not _is_alive(worker)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 # --- what is found --------------------------------------------------------------------------------
 
 
