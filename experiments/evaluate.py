@@ -237,63 +237,24 @@ def tune(
 ) -> Tuned:
     """Set the knob so that the pooled silent rate on the tuning days is `rate`.
 
-    False position (Illinois) in log knob, with bisection as fallback: the silent rate grows with
-    the knob. A policy without knob is returned as it is; one that cannot reach the rate is set to
-    the end of its range that comes nearest and marked.
+    A policy without knob is returned as it is; one that cannot reach the rate is set to the knob
+    that comes nearest and marked. See :func:`tune_rates`.
     """
     if policy.knob_range is None or policy.knob is None:
         days = play_days(policy, scenario, seeds, report=report)
         return Tuned(policy, silent_rate(days), (), reached=False)
-    tried: dict[float, tuple[float, float]] = {}
-
-    def measure(knob: float) -> float:
-        if knob not in tried:
-            days = play_days(policy.with_knob(knob), scenario, seeds, report=report)
-            tried[knob] = (silent_rate(days), float(days.utilisation.mean()))
-        return tried[knob][0] - rate
-
-    low, high = policy.knob_range
-    knob = min(max(policy.knob, low), high)
-    error = measure(knob)
-    step = 1.25
-    while abs(error) > tolerance and len(tried) < most_trials:
-        # walk from the given knob until the rate is bracketed
-        other = max(knob / step, low) if error > 0 else min(knob * step, high)
-        if other == knob:
-            break
-        other_error = measure(other)
-        if (other_error > 0) != (error > 0):
-            knob, error = _false_position(
-                measure, (knob, error), (other, other_error), tolerance, most_trials - len(tried)
-            )
-            break
-        knob, error, step = other, other_error, step * step
-    best = min(tried, key=lambda value: abs(tried[value][0] - rate))
-    sweep = tuple((value, *tried[value]) for value in sorted(tried))
-    reached = abs(tried[best][0] - rate) <= max(5 * tolerance, 0.05 * rate)
-    return Tuned(policy.with_knob(best), tried[best][0], sweep, reached)
-
-
-def _false_position(
-    measure: Callable[[float], float],
-    first: tuple[float, float],
-    second: tuple[float, float],
-    tolerance: float,
-    trials: int,
-) -> tuple[float, float]:
-    (low, low_error), (high, high_error) = sorted((first, second))
-    for _ in range(trials):
-        span = np.log(high / low)
-        share = low_error / (low_error - high_error)
-        knob = float(low * np.exp(span * min(max(share, 0.05), 0.95)))
-        error = measure(knob)
-        if abs(error) <= tolerance:
-            return knob, error
-        if error < 0:
-            low, low_error, high_error = knob, error, high_error / 2
-        else:
-            high, high_error, low_error = knob, error, low_error / 2
-    return min(((low, low_error), (high, high_error)), key=lambda pair: abs(pair[1]))
+    share = tolerance / rate
+    (found,) = tune_rates(
+        policy,
+        scenario,
+        (rate,),
+        seeds,
+        tolerance=share,
+        reach=max(5.0 * share, 0.05),
+        most_trials=most_trials,
+        report=report,
+    )
+    return found
 
 
 _CLEARLY_BUSIER = 0.003
@@ -308,10 +269,8 @@ _REFINEMENTS = 2
 class _Sweep:
     """Knobs that were measured on the tuning days, for any number of rates."""
 
-    def __init__(
-        self, policy: Policy, scenario: Scenario, seeds: NDArray[np.int64], batch: int
-    ) -> None:
-        self.policy, self.scenario, self.seeds, self.batch = policy, scenario, seeds, batch
+    def __init__(self, policy: Policy, play: Callable[[float], PolicyDays]) -> None:
+        self.play = play  # the tuning days with a knob
         if policy.knob_range is None or policy.knob is None:
             raise ConfigError(f"{policy.name} has no knob to tune")
         self.low, self.high = policy.knob_range
@@ -321,8 +280,7 @@ class _Sweep:
     def measure(self, knob: float) -> None:
         """Play the tuning days with a knob, unless that was done."""
         if knob not in self.tried:
-            policy = self.policy.with_knob(knob)
-            days = play_days(policy, self.scenario, self.seeds, batch=self.batch)
+            days = self.play(knob)
             self.tried[knob] = (silent_rate(days), float(days.utilisation.mean()))
 
     def points(self) -> tuple[tuple[float, float, float], ...]:
@@ -417,6 +375,7 @@ def tune_rates(
     most_trials: int = 8,
     batch: int = 64,
     known: Sequence[tuple[float, float, float]] = (),
+    report: Report | None = None,
 ) -> tuple[Tuned, ...]:
     """Set the knob to each of several silent rates, from one common sweep of knobs.
 
@@ -435,11 +394,17 @@ def tune_rates(
         most_trials: most knobs that are measured for the first rate; each further one has half.
         batch: days played side by side.
         known: (knob, silent rate, utilisation) of an earlier sweep on the same days.
+        report: progress callback.
 
     Returns:
         One result for each rate, in order; all hold the same sweep.
     """
-    sweep = _Sweep(policy, scenario, seeds, batch)
+    said: dict[str, Any] = {} if report is None else {"report": report}
+
+    def play(knob: float) -> PolicyDays:
+        return play_days(policy.with_knob(knob), scenario, seeds, batch=batch, **said)
+
+    sweep = _Sweep(policy, play)
     sweep.tried.update({knob: (its, busy) for knob, its, busy in known})
     for number, rate in enumerate(rates):
         for _ in range(most_trials if number == 0 else most_trials // 2):
