@@ -167,31 +167,24 @@ def _patents() -> tuple[Listed, ...]:
 
 
 def _index_rules() -> tuple[Listed, ...]:
-    """Rules with a model of the floor: with believed and with learnt tables."""
+    """Rules with a model of the floor, by believed tables; the strongest by learnt ones too.
+
+    All of them take learnt tables (`knowledge="learnt"`); what that changes is shown once.
+    """
     return (
         Listed("quantile-blind", QuantileBlind()),
-        Listed("quantile-blind-learnt", QuantileBlind(knowledge="learnt")),
         Listed("quantile-age", QuantileAge(0.006, 11.0)),
-        Listed("quantile-age-learnt", QuantileAge(0.006, 11.0, knowledge="learnt")),
         Listed("marginal", Marginal()),
         Listed("marginal-learnt", Marginal(knowledge="learnt")),
         # the default threshold of .02 cannot be brought to 1 % on small floors
         Listed("marginal-budget", MarginalBudget(theta=0.01)),
-        Listed("marginal-budget-learnt", MarginalBudget(theta=0.01, knowledge="learnt")),
     )
 
 
 def _privileged() -> tuple[Listed, ...]:
-    """The value of information: index rules that are told hidden truth."""
+    """The value of information: the strongest index rule, told hidden truth."""
     told: tuple[Knowledge, ...] = ("true-rate", "true-parameters", "true-releases", "true-answers")
-    true: Knowledge = "true-parameters"
     return (
-        Listed("quantile-blind-true-parameters", QuantileBlind(knowledge=true), privileged=True),
-        Listed(
-            "quantile-age-true-parameters",
-            QuantileAge(0.006, 11.0, knowledge=true),
-            privileged=True,
-        ),
         *(Listed(f"marginal-{known}", Marginal(0.02, known), privileged=True) for known in told),
         Listed("marginal-all", Marginal(0.02, "all"), privileged=True),
     )
