@@ -5,12 +5,13 @@ The floor. A dialer that looks at nothing and dials as a Poisson stream is the M
 
 The bound. :func:`utilisation_bound` returns a number below 1 that no policy exceeds on average at
 the cap, if it cannot see the future and does not cancel calls; it may know everything else: the
-true answer rate, the age of every call, the phase of every agent. The proof in short (in full in
-docs/limits.md): cut the day into windows of `window_s`, on a grid with a random offset. With all
-that is known at the beginning of a window, the answers A in it come from calls in flight, the
-releases R from busy agents. Both are sums of independent 0/1 variables, each of which is 1 with a
-probability of at most q or r. The bound plays a game that is kinder to the dialer than the world:
-in every window it may choose both means freely. X is the number of idle agents, negative if callees
+true answer rate, the age of every call, the phase of every agent. Durations have the laws of the
+simulator's tables. The proof in short (in full in docs/limits.md): cut the day into windows of
+`window_s`, on a grid with a random offset. With all that is known at the beginning of a window,
+the answers A in it come from calls in flight, the releases R from busy agents. Both are sums of
+independent 0/1 variables, each of which is 1 with a probability of at most q or r. The bound plays
+a game that is kinder to the dialer than the world: in every window it may choose both means
+freely. X is the number of idle agents, negative if callees
 wait. For a multiplier L >= 0 and the potential
 
     h(x) = -L x + sum_j (u_j - v_j) (x - j)^+,   u, v >= 0, slope never below -L,
@@ -30,10 +31,12 @@ and every conversation costs at least c idle agent-seconds.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,16 +44,7 @@ from scipy import stats
 from scipy.optimize import linprog
 
 from quietdial.envs.errors import ConfigError, QuietDialError
-from quietdial.envs.laws import (
-    BODY_CELLS,
-    TAIL_CELLS,
-    ConstantLaw,
-    ExponentialLaw,
-    GammaLaw,
-    Law,
-    LognormalLaw,
-    UniformLaw,
-)
+from quietdial.envs.laws import BODY_CELLS, TAIL_CELLS, ConstantLaw, Law
 from quietdial.envs.pacing.markov import MarkovWorld
 from quietdial.envs.scenario import ConstantAnswer, DriftingAnswer, Scenario, load_scenario
 from quietdial.envs.theory import fixed_patience, load_at_loss
@@ -61,7 +55,7 @@ IntArray = NDArray[np.int64]
 P_CEILING: Final = 0.95
 """Largest answer rate that a drifting scenario reaches (`DriftingAnswer` cuts it there)."""
 
-_CELL_S = 0.01  # ages are searched in cells of this length, each bounded as a whole
+_SPARE_S = 0.01  # windows are taken so much longer for q and r, ten times as much for e: not needed
 _STEPS = 12  # parts of a window over which its idle seconds are summed
 _MOST_WAITING = 8  # the potential has corners down to so many waiting callees
 _ROUNDS = 60
@@ -150,6 +144,7 @@ def _plain_world(world: Scenario) -> Scenario:
         "ringing is given up": calls.ring_timeout_s is not None,
         "answers have a greeting": calls.greeting is not None,
         "calls are not cut at the limit": world.rule.at_limit != "cut",
+        "it has a calendar (episode.first_day)": world.episode.first_day is not None,
     }
     found = [reason for reason, holds in reasons.items() if holds]
     if found:
@@ -213,7 +208,8 @@ class Losses(NamedTuple):
 
     Attributes:
         pair: 2 (N - 1) e, expected pairs of releases in one window for each conversation.
-        fast_release: probability that a conversation begins and ends within a window.
+        fast_release: probability that a conversation begins and ends within a window, or is
+            released out of a phase older than those looked at.
         free: share of the answers that are given away, as if the dialer could place them at will.
     """
 
@@ -509,106 +505,172 @@ class UtilisationBound:
     wild_s: float
 
 
-def _grid(end_s: float, cell_s: float = _CELL_S) -> FloatArray:
-    return np.arange(math.ceil(end_s / cell_s) + 1, dtype=np.float64) * cell_s
+@dataclass(frozen=True)
+class _Sampled:
+    """A law of a duration as the simulator draws it: whole milliseconds, from its quantile table.
+
+    A draw falls uniformly into a cell of the table and is rounded down. So P(duration < k) is
+    linear in the whole number k between the knots (after a jump, from one beyond it), and what is
+    asked of it below, quotients of such numbers, is monotone there: to look at knots is enough.
+    """
+
+    knots_ms: FloatArray
+    levels: FloatArray
+
+    def below(self, ms: FloatArray) -> FloatArray:
+        """P(duration < ms), for whole numbers of ms; exact."""
+        upper = np.clip(np.searchsorted(self.knots_ms, ms), 1, len(self.knots_ms) - 1)
+        low, high = self.knots_ms[upper - 1], self.knots_ms[upper]
+        share = np.clip((ms - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
+        below, above = self.levels[upper - 1], self.levels[upper]
+        return np.asarray(below + share * (above - below))
+
+    def up_to(self, length_s: float) -> float:
+        """P(duration <= length_s)."""
+        return float(self.below(np.array([_ms(length_s) + 1.0]))[0])
+
+
+def _sampled(law: Law) -> _Sampled:
+    key: Any = law  # frozen, so that it can be one
+    return _table_of(key)
+
+
+@functools.lru_cache(maxsize=64)
+def _table_of(law: Law) -> _Sampled:
+    knots = law.table_ms().astype(np.float64)
+    body = np.arange(BODY_CELLS) / BODY_CELLS
+    tail = (BODY_CELLS - 1 + np.arange(1, TAIL_CELLS + 1) / TAIL_CELLS) / BODY_CELLS
+    return _Sampled(np.delete(knots, BODY_CELLS), np.concatenate([body, tail]))
+
+
+def _ms(length_s: float) -> float:
+    """Milliseconds, rounded up to a whole number: a longer stretch is kinder to the dialer."""
+    return math.ceil(1000.0 * length_s - 1e-6)
+
+
+def _ages(tables: Sequence[_Sampled], oldest_ms: float, lengths_ms: Sequence[float]) -> FloatArray:
+    """Whole k = 1..oldest_ms at which a quotient of the tables at k and k + lengths may be largest.
+
+    What has age a at the beginning of a window and still lasts is at least k = floor(a) + 1 long.
+    """
+    knots = np.concatenate([table.knots_ms for table in tables])
+    knots = np.unique(np.concatenate([knots, knots + 1.0]))
+    shifted = [knots - length for length in (0.0, *lengths_ms)]
+    ages = np.unique(np.concatenate([*shifted, [1.0, oldest_ms]]))
+    return np.asarray(ages[(ages >= 1.0) & (ages <= oldest_ms)])
+
+
+def _quotient(part: FloatArray, whole: FloatArray) -> FloatArray:
+    return np.asarray(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0.0))
 
 
 def _answer_odds(world: Scenario, p: float, oldest_s: float, window_s: float) -> float:
     """Largest probability of an answer within a window, for calls of an age up to `oldest_s`.
 
-    p (F(a + w) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a))), each cell of ages as a whole; it
-    rises with p.
+    p (F(a + w) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a))) over all ages; it rises with p.
     """
-    ages = _grid(oldest_s)
-    law = world.calls.time_to_answer
-    answered, later = law.cdf(ages), law.cdf(ages + window_s)
-    others = sum((part.share * part.time.cdf(ages) for part in world.calls.unanswered), 0.0 * ages)
-    left = p * (1.0 - answered[1:]) + (1.0 - p) * (1.0 - others[1:])
-    return float(np.max(p * (later[1:] - answered[:-1]) / left))
+    law, width = _sampled(world.calls.time_to_answer), _ms(window_s + _SPARE_S)
+    endings = [(part.share, _sampled(part.time)) for part in world.calls.unanswered]
+    ages = _ages([law, *(table for _, table in endings)], _ms(oldest_s), (width,))
+    answered, later = law.below(ages), law.below(ages + width)
+    others = sum((share * table.below(ages) for share, table in endings), 0.0 * ages)
+    left = p * (1.0 - answered) + (1.0 - p) * (1.0 - others)
+    return float(_quotient(p * (later - answered), left).max())
 
 
 def _profile(law: Law, oldest_s: float, window_s: float) -> tuple[float, ...]:
-    """Largest share of a window's answers in its first parts: at the greatest age.
-
-    The density of the time to answer is log-concave, so that older calls are answered earlier.
-    """
-    log_concave = isinstance(law, ExponentialLaw | UniformLaw) or (
-        isinstance(law, GammaLaw) and law.shape >= 1.0
-    )
-    if not log_concave:
-        raise ConfigError(f"no limit is known for a {law.kind} time to answer")
-    ends = oldest_s + window_s * np.arange(_STEPS + 1) / _STEPS
-    reached = law.cdf(ends) - law.cdf(ends[:1])
-    return tuple((reached[1:] / reached[-1]).tolist())
+    """Largest share of a window's answers in its first parts, over all ages up to `oldest_s`."""
+    table, width = _sampled(law), _ms(window_s)
+    parts = [math.ceil(width * part / _STEPS) for part in range(1, _STEPS + 1)]
+    ages = _ages([table], _ms(oldest_s), parts)
+    before = table.below(ages)
+    whole = table.below(ages + width) - before
+    shares = [_quotient(table.below(ages + part) - before, whole).max() for part in parts]
+    return tuple(float(share) for share in shares)
 
 
-def _release_odds(world: Scenario, window_s: float) -> float:
-    """Largest probability that a busy agent is released within a window, in any phase.
+class _Release(NamedTuple):
+    odds: float  # largest probability that a busy agent is released within a window
+    old: float  # mean number of releases of a conversation out of phases older than those looked at
+
+
+def _release(world: Scenario, window_s: float) -> _Release:
+    """Releases within a window, in any phase but the very oldest.
 
     In conversation: the wrap-up must end, too. In wrap-up or break: the hazard of the law.
     """
     floor = world.floor
-    if floor.wrap is None:
-        laws: list[Law] = [floor.talk]
-        if not isinstance(floor.talk, ExponentialLaw) or floor.talk_day_sd > 0:
-            raise ConfigError("no limit is known without a wrap-up unless talk is exponential")
-    else:
-        laws = [floor.wrap]
-    if floor.breaks:
-        laws.append(floor.breaks.duration)
-    odds = [_end_odds(law, window_s) for law in laws]
+    if floor.wrap is None and floor.talk_day_sd > 0:
+        raise ConfigError("no limit is known without a wrap-up if talk times differ between days")
+    last, pause = floor.wrap or floor.talk, floor.breaks
+    odds, old = _end_odds(last, window_s), _old_share(last)
     if floor.wrap is not None:
-        odds.append(float(floor.wrap.cdf(np.array([window_s]))[0]))
-    return max(odds)
+        odds = max(odds, _sampled(floor.wrap).up_to(window_s))
+    if pause is not None:
+        odds = max(odds, _end_odds(pause.duration, window_s))
+        old += pause.p_after_wrap * _old_share(pause.duration)
+    return _Release(odds, old)
 
 
 def _end_odds(law: Law, window_s: float) -> float:
-    """Largest probability that a duration, whatever its age, ends within a window.
+    """Largest probability that a duration ends within a window, over all ages.
 
-    A lognormal hazard rises to its peak and falls; beyond the grid, which reaches 20 medians, it
-    is below its value at the grid's end, and so is the probability.
+    Ages beyond the last knot but one, which 2^-20 of the durations reach, are not looked at: see
+    :func:`_old_share`.
     """
-    if isinstance(law, ExponentialLaw):
-        return -math.expm1(-window_s / law.mean_s)
-    if not isinstance(law, LognormalLaw):
-        raise ConfigError(f"no limit is known for a {law.kind} wrap-up or break")
-    ages = _grid(20.0 * float(law.quantile_s(np.array([0.5]))[0]))
-    now, later = law.cdf(ages), law.cdf(ages + window_s)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        odds = (later[1:] - now[:-1]) / (1.0 - now[1:])
-    # far out the quotient is rounding; there the hazard has long been falling
-    sound = 1.0 - now[1:] > 1e-9
-    return float(np.max(odds[sound]))
+    table, width = _sampled(law), _ms(window_s + _SPARE_S)
+    ages = _ages([table], table.knots_ms[-2], (width,))
+    before = table.below(ages)
+    return float(_quotient(table.below(ages + width) - before, 1.0 - before).max())
+
+
+def _old_share(law: Law) -> float:
+    """Share of the durations that outlast the ages of :func:`_end_odds`, at most 2^-20."""
+    table = _sampled(law)
+    return 1.0 - float(table.below(table.knots_ms[-2:-1] + 1.0)[0])
 
 
 def _most_in(law: Law, length_s: float) -> float:
     """Largest probability that a duration falls into an interval of that length."""
-    if isinstance(law, ConstantLaw):
-        return 1.0
-    ends = _grid(float(law.quantile_s(np.array([1.0 - 1e-4]))[0]), 10.0 * _CELL_S)
-    inside = law.cdf(ends[1:] + length_s) - law.cdf(ends[:-1])
-    return max(float(np.max(inside)), 1e-4)
+    table, width = _sampled(law), _ms(length_s + 10.0 * _SPARE_S)
+    ages = _ages([table], table.knots_ms[-1] + 1.0, (width,))
+    return float((table.below(ages + width) - table.below(ages)).max())
+
+
+def _fast_share(world: Scenario, window_s: float, factor: float = 1.0) -> float:
+    """Bound of the probability that a conversation begins and ends within a window."""
+    floor = world.floor
+    wrap = _sampled(floor.wrap).up_to(window_s) if floor.wrap else 1.0
+    return _sampled(floor.talk).up_to(window_s / factor) * wrap
 
 
 def _free_share(law: Law, oldest_s: float, window_s: float) -> float:
     """Share of the answers by calls dialed in the same window, or older than `oldest_s` before it.
 
-    The offset of the grid is uniform: int_0^w F / w + int_0^w (1 - F(oldest + s)) ds / w, each by
-    an upper sum.
+    The offset of the grid is uniform: int_0^w F / w + int_0^w (1 - F(oldest + s)) ds / w.
     """
-    ends = np.linspace(0.0, window_s, 3001)
-    fast = law.cdf(ends[1:]).mean()
-    old = (1.0 - law.cdf(oldest_s + ends[:-1])).mean()
+    table = _sampled(law)
+    after = np.arange(1.0, _ms(window_s) + 1.0)
+    fast = table.below(after).mean()
+    old = (1.0 - table.below(_ms(oldest_s) + after)).mean()
     return float(fast + old)
+
+
+def _late_share(law: Law, length_s: float) -> float:
+    """Largest probability that a call in flight is answered, but not before `length_s` from now."""
+    table, width = _sampled(law), _ms(length_s)
+    ages = _ages([table], table.knots_ms[-1] + 1.0, (width,))
+    left = 1.0 - table.below(ages)
+    return float(_quotient(1.0 - table.below(ages + width), left).max())
 
 
 def _oldest_s(world: Scenario) -> tuple[float, ...]:
     """Candidates for the greatest age of a call that is looked at: its choice is free."""
     law = world.calls.time_to_answer
-    far = float(law.quantile_s(np.array([0.998]))[0])
+    far = _ms(float(law.quantile_s(np.array([0.998]))[0])) / 1000.0
     laws = [part.time for part in world.calls.unanswered]
     ends = [other.value_s for other in laws if isinstance(other, ConstantLaw)]
-    near = [end - 2.0 * _CELL_S for end in ends if law.cdf(np.array([end]))[0] > 0.9]
+    near = [end - 0.02 for end in ends if law.cdf(np.array([end]))[0] > 0.9]
     return tuple(dict.fromkeys([min([far, *near]), far]))
 
 
@@ -644,25 +706,23 @@ class _Day(NamedTuple):
 
 def _day(world: Scenario, p: float, oldest_s: float, window_s: float) -> _Day:
     times, calls = _times(world), world.calls
-    share = _release_odds(world, window_s)
+    release = _release(world, window_s)
     profile = _profile(calls.time_to_answer, oldest_s, window_s)
     waits = world.rule.wait_limit_s > 0
 
     def window(rate: float) -> Window:
         odds = _answer_odds(world, rate, oldest_s, window_s)
-        return Window(times.n_agents, waits, window_s, odds, share, profile)
+        return Window(times.n_agents, waits, window_s, odds, release.odds, profile)
 
     answer, wild = calls.answer_rate, []
     if isinstance(answer, DriftingAnswer) and p < P_CEILING:
         levels = [*(level for level in _SPLITS if level >= p), P_CEILING]
         for low, high in itertools.pairwise(levels):
             wild.append((_wild_share(answer, low, oldest_s + window_s), window(high)))
-    fastest = world.floor.wrap or world.floor.talk
-    free = _free_share(calls.time_to_answer, oldest_s, window_s)
     losses = Losses(
         2.0 * (times.n_agents - 1) * _most_in(world.floor.talk, window_s),
-        float(fastest.cdf(np.array([window_s]))[0]),
-        free,
+        _fast_share(world, window_s) + release.old,
+        _free_share(calls.time_to_answer, oldest_s, window_s),
     )
     return _Day(world, times, window(p), tuple(wild), p, oldest_s, losses)
 
@@ -697,8 +757,14 @@ def _bound(world: Scenario, cap: float, window_s: float | None) -> UtilisationBo
     least = max(world.rule.wait_limit_s, 0.5)
     first = float(world.calls.time_to_answer.quantile_s(np.zeros(1))[0])
     lengths = {least, max(least, first)} if window_s is None else {float(window_s)}
+    lengths = {_ms(length) / 1000.0 for length in lengths}
     if min(lengths) < world.rule.wait_limit_s or max(lengths) > 60.0:
         raise ConfigError(f"window_s = {window_s!r} must be at least the wait limit, at most 60 s")
+    if world.episode.close_s < 2.0 * max(lengths):
+        raise ConfigError(
+            f"no limit is known for scenario {world.name!r}: episode.close_s = "
+            f"{world.episode.close_s:g} must be at least two windows of {max(lengths):g} s"
+        )
     answer = world.calls.answer_rate
     rates = (answer.p,) if isinstance(answer, ConstantAnswer) else (0.45, 0.6, 0.7, P_CEILING)
     days = [
@@ -788,16 +854,20 @@ def _judged(day: _Day, cap: float, multiplier: float) -> UtilisationBound:
 
 
 def _edge_s(day: _Day, prices: Prices, cap: float, error_s: float) -> float:
-    """Agent-seconds of a day that are not charged: failures, its beginning and its end."""
+    """Agent-seconds of a day that are not charged: failures, its beginning and its end.
+
+    Who waits at the last grid point, and who answers after it, answered in the last two windows
+    before the close, so out of calls in flight when dialing ended. Each costs at most L as one who
+    waits, L cap as an answer and a as a conversation that is not released in a window of the sum.
+    """
     world, n = day.world, day.times.n_agents
-    episode = world.episode
+    episode, price = world.episode, prices.multiplier_agent_s
     windows = episode.duration_s / day.window.window_s + 2.0
     values = [prices.potential(x) for x in range(n + 1)]
     lines = world.calls.max_lines or 8 * n + 32
-    late = 1.0 - world.calls.time_to_answer.cdf(
-        np.array([max(episode.close_s - 2.0 * day.window.window_s, 0.0)])
-    )
-    end = prices.multiplier_agent_s * (1.0 + cap) * lines * float(late[0])
+    late_s = episode.close_s - 2.0 * day.window.window_s
+    late = lines * _late_share(world.calls.time_to_answer, late_s)
+    end = (price * (1.0 + cap) + prices.per_release_s) * late
     return windows * error_s + n * prices.per_release_s + max(values) - values[n] + end
 
 
@@ -811,10 +881,14 @@ def _utilisation(day: _Day, prices: Prices, cap: float, edge_s: float) -> float:
     times, world = day.times, day.world
     total = times.n_agents * world.episode.duration_s
     price = prices.multiplier_agent_s + _free_s(prices, day.losses, day.window.window_s, cap)
-    rows, spread = [], _spread(world)
+    rows, spread, old = [], _spread(world), _release(world, day.window.window_s).old
     for low, high, weight in _factors(world.floor.talk_day_sd):
-        pair = 2.0 * (times.n_agents - 1) * _most_in(world.floor.talk, day.window.window_s / low)
-        charge = _charge(prices, day.losses._replace(pair=pair), day.window.window_s, cap)
+        losses = Losses(
+            2.0 * (times.n_agents - 1) * _most_in(world.floor.talk, day.window.window_s / low),
+            _fast_share(world, day.window.window_s, low) + old,
+            day.losses.free,
+        )
+        charge = _charge(prices, losses, day.window.window_s, cap)
         upper = high * times.talk_s + times.wrap_s
         lower = low * times.talk_s + times.wrap_s
         late = _overtime_share(spread, high, world.episode.duration_s)

@@ -1,5 +1,7 @@
 """The blind floor and the proven bound: the inequality, its parts, and what stays below it."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -15,9 +17,10 @@ from quietdial.agents.limits import (
 )
 from quietdial.agents.optimal import solve
 from quietdial.envs import ConfigError, load_scenario
-from quietdial.envs.laws import LognormalLaw
+from quietdial.envs.laws import ConstantLaw, GammaLaw, LognormalLaw, UniformLaw
+from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.markov import MarkovWorld
-from quietdial.envs.scenario import DriftingAnswer
+from quietdial.envs.scenario import DriftingAnswer, Scenario
 
 WINDOW = Window(5, True, 3.0, 0.08, 0.17, tuple((np.arange(1, 13) / 12) ** 0.9))
 LOSSES = Losses(0.15, 1e-4, 0.007)
@@ -139,35 +142,127 @@ def test_solve__a_cap_that_pays_for_itself_has_no_prices():
 # --- what goes into it ----------------------------------------------------------------------------
 
 
+def sampled(law):
+    """P(duration = k ms), from the table as the kernel reads it: a cell of the body has probability
+    1/1024, one of the tail 1/1024 of that, and from low to high - 1 every ms of it the same."""
+    knots = law.table_ms()
+    mass = np.zeros(knots[-1] + 2)
+    for part, weight in ((knots[:1024], 1 / 1024), (knots[1024:], 1 / 1024**2)):
+        for low, high in itertools.pairwise(part.tolist()):
+            mass[low : max(high, low + 1)] += weight / max(high - low, 1)
+    assert mass.sum() == pytest.approx(1.0)
+    return mass
+
+
+def up_to(law, ms):
+    """P(duration <= ms), by adding up."""
+    return np.concatenate([[0.0], np.cumsum(sampled(law))])[np.minimum(ms, law.table_ms()[-1]) + 1]
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        LognormalLaw(mean_s=30, cv=0.6),
+        GammaLaw(shape=3, scale_s=3, shift_s=3),
+        ConstantLaw(value_s=28),
+        UniformLaw(low_s=0, high_s=0.5),  # cells without width
+    ],
+)
+def test_sampled__is_the_law_that_the_kernel_draws(law):
+    ms = np.arange(0, int(law.table_ms()[-1]) + 50)
+    assert (
+        np.abs(limits._sampled(law).below(ms.astype(np.float64) + 1.0) - up_to(law, ms)).max()
+        < 1e-10
+    )
+
+
+def test_sampled__draws_of_the_kernel():
+    """40,000 draws of talk; Kolmogorov's distance is above 1.95 / sqrt(n) in .1 % of all seeds."""
+    law = LognormalLaw(mean_s=150, cv=1)
+    bits = np.random.default_rng(9).integers(0, 2**64, 40_000, np.uint64)
+    tables = law.table_ms()[None, :]
+    drawn = np.sort(np.array([chance.duration_ms(tables, 0, u) for u in bits], np.float64))
+    expected = limits._sampled(law).below(drawn + 1.0)
+    assert np.abs(expected - np.arange(1, 40_001) / 40_000).max() < 1.95 / np.sqrt(40_000)
+
+
 def test_answer_odds__no_age_is_above_them():
-    """p (F(a+3) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a))) at random ages, study-stat-10."""
+    """p (F(a+3) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a))) at every ms of age, study-stat-10.
+
+    The window is taken 10 ms longer than it is, which may add 1/300 and a little."""
     world = load_scenario("study-stat-10")
     found = limits._answer_odds(world, 0.25, 27.98, 3.0)
-    ages = np.random.default_rng(5).uniform(0.0, 27.98, 20_000)
-    law = stats.gamma(3, loc=3, scale=3)
-    others = 0.15 * np.clip((ages - 1) / 3, 0, 1) + 0.25 * np.clip((ages - 18) / 6, 0, 1)
-    odds = 0.25 * (law.cdf(ages + 3) - law.cdf(ages))
-    odds /= 0.25 * law.sf(ages) + 0.75 * (1 - others)
+    ages, law = np.arange(27_981), world.calls.time_to_answer
+    others = sum(part.share * up_to(part.time, ages) for part in world.calls.unanswered)
+    odds = 0.25 * (up_to(law, ages + 3000) - up_to(law, ages))
+    odds /= 0.25 * (1 - up_to(law, ages)) + 0.75 * (1 - others)
     assert odds.max() <= found <= 1.005 * odds.max()
 
 
-def test_interval_odds__are_those_of_the_density_at_its_highest():
-    """Lognormal talk, mean 150 s, CV 1: density at the mode exp(mu - sigma^2) times 3 s."""
-    found = limits._most_in(LognormalLaw(mean_s=150, cv=1), 3.0)
-    sigma = np.sqrt(np.log(2.0))
-    mode = 150.0 / np.sqrt(2.0) * np.exp(-(sigma**2))
-    assert found == pytest.approx(
-        3.0 * stats.lognorm.pdf(mode, sigma, 0, 150 / np.sqrt(2)), rel=0.05
-    )
-    assert found >= 3.0 * stats.lognorm.pdf(mode, sigma, 0, 150 / np.sqrt(2)) * 0.999
+def test_profile__no_age_is_above_it():
+    """(F(a + s) - F(a)) / (F(a + w) - F(a)) at every ms of age and all twelfths; s = w is 1."""
+    law = load_scenario("study-stat-10").calls.time_to_answer
+    ages = np.arange(27_980)
+    whole = up_to(law, ages + 3000) - up_to(law, ages)
+    seen = whole > 1e-12
+    for part, found in enumerate(limits._profile(law, 27.98, 3.0), 1):
+        share = (up_to(law, ages + 250 * part) - up_to(law, ages))[seen] / whole[seen]
+        assert found == pytest.approx(share.max(), abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+def test_interval_odds__no_interval_is_above_them(factor):
+    """Talk of mean 150 s and CV 1 times a factor, as the kernel scales it: floor(f 2^20) / 2^20."""
+    law = LognormalLaw(mean_s=150, cv=1)
+    mass = sampled(law)
+    scaled = np.bincount(np.arange(len(mass)) * round(factor * 2**20) >> 20, mass)
+    total = np.concatenate([[0.0], np.cumsum(scaled)])
+    most = (total[3000:] - total[:-3000]).max()
+    # 3.1 instead of 3 s: a thirtieth more at most
+    assert most <= limits._most_in(law, 3.0 / factor) <= 1.04 * most
 
 
 def test_end_odds__no_age_of_a_wrap_up_is_above_them():
+    """At every ms of age that 2^-20 of the wrap-ups reach; the others are the old share."""
     law = LognormalLaw(mean_s=30, cv=0.6)
-    found = limits._end_odds(law, 3.0)
-    ages = np.random.default_rng(6).uniform(0.0, 300.0, 20_000)
-    odds = 1.0 - (1.0 - law.cdf(ages + 3.0)) / (1.0 - law.cdf(ages))
-    assert odds.max() <= found <= 1.01 * odds.max()
+    found, last = limits._end_odds(law, 3.0), int(law.table_ms()[-2])
+    ages = np.arange(last)
+    odds = 1.0 - (1.0 - up_to(law, ages + 3000)) / (1.0 - up_to(law, ages))
+    assert odds.max() <= found <= 1.005 * odds.max()
+    old = 1.0 - up_to(law, np.array([last]))[0]
+    assert limits._old_share(law) == pytest.approx(old, abs=1e-12)
+    assert 0.0 < old <= 2.0**-20
+
+
+def test_releases__breaks_count_with_their_share():
+    """A conversation is released out of an old wrap-up, or in 4 % of the cases an old break."""
+    found = limits._release(load_scenario("study-real-5"), 3.0)
+    wrap, pause = LognormalLaw(mean_s=30, cv=0.6), LognormalLaw(mean_s=300, cv=0.5)
+    assert found.old == limits._old_share(wrap) + 0.04 * limits._old_share(pause)
+    assert found.odds == max(limits._end_odds(wrap, 3.0), limits._end_odds(pause, 3.0))
+
+
+def test_fast_share__talk_and_wrap_up_must_both_be_shorter_than_the_window():
+    """By adding up: P(talk + wrap < w) <= P(talk <= w / f) P(wrap <= w), the bound; w = 9 s."""
+    world = load_scenario("study-stat-5")
+    assert world.floor.wrap is not None
+    talk, wrap = sampled(world.floor.talk), sampled(world.floor.wrap)
+    found = limits._fast_share(world, 9.0)
+    assert found == pytest.approx(talk[:9001].sum() * wrap[:9001].sum(), rel=1e-9)
+    both = np.dot(talk[:9000], np.cumsum(wrap[:9000])[::-1])
+    assert 0.0 < both < found
+    slower = limits._fast_share(world, 9.0, 0.5)  # talk at half its length: 18 s fit
+    assert slower == pytest.approx(talk[:18_001].sum() * wrap[:9001].sum(), rel=1e-9)
+
+
+def test_late_share__no_age_is_above_it():
+    law = GammaLaw(shape=3, scale_s=3, shift_s=3)
+    ages = np.arange(int(law.table_ms()[-1]) - 1)
+    left = 1.0 - up_to(law, ages)
+    seen = left > 1e-12
+    late = (1.0 - up_to(law, ages + 20_000))[seen] / left[seen]
+    assert limits._late_share(law, 20.0) == pytest.approx(late.max(), rel=1e-5)
+    assert limits._late_share(law, law.max_s()) == 0.0  # nobody takes so long
 
 
 def test_free_share__is_that_of_random_grids():
@@ -259,7 +354,12 @@ def test_utilisation_bound__days_that_differ():
 
 @pytest.mark.parametrize(
     ("scenario", "reason"),
-    [("italy-10", "it has shifts"), ("machines-50", "machines"), ("blend-40", "inbound")],
+    [
+        ("italy-10", "it has shifts"),
+        ("machines-50", "machines"),
+        ("blend-40", "inbound"),
+        ("italy-month-10", "it has a calendar"),
+    ],
 )
 def test_limits__refuse_worlds_that_are_not_covered(scenario, reason):
     for limit in (blind_floor, utilisation_bound):
@@ -272,3 +372,29 @@ def test_utilisation_bound__refuses_what_is_not_allowed():
         utilisation_bound("study-stat-5", 0.7)
     with pytest.raises(ConfigError, match="at least the wait limit"):
         utilisation_bound("study-stat-5", window_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("episode", "reason"),
+    [({"first_day": "2024-03-04"}, "it has a calendar"), ({"close_s": 5.9}, r"close_s = 5\.9")],
+)
+def test_utilisation_bound__refuses_a_day_with_another_end(episode, reason):
+    world = load_scenario("study-stat-5").model_dump(mode="json")
+    world["episode"] |= episode
+    with pytest.raises(ConfigError, match=reason):
+        utilisation_bound(Scenario.model_validate(world))
+
+
+def test_edge__calls_that_are_answered_late_are_charged():
+    """Worked: 72 lines, close 20 s, windows of 3 s: nobody may dial in the last 20 s, and of the
+    calls in flight then at most the late share is answered in the last two windows."""
+    world = load_scenario("study-stat-5")
+    day = limits._day(world, 0.25, 27.98, 3.0)
+    early = day._replace(
+        world=world.model_copy(update={"episode": world.episode.model_copy(update={"close_s": 20})})
+    )
+    prices = Game(day.window, 0.03).solve(60.0, day.losses)
+    more = limits._edge_s(early, prices, 0.03, 0.0) - limits._edge_s(day, prices, 0.03, 0.0)
+    late = limits._late_share(world.calls.time_to_answer, 14.0)
+    assert more == pytest.approx((60.0 * 1.03 + prices.per_release_s) * 72 * late)
+    assert more > 0.0
