@@ -11,8 +11,8 @@ simulator's tables. The proof in short (in full in docs/limits.md): cut the day 
 the answers A in it come from calls in flight, the releases R from busy agents. Both are sums of
 independent 0/1 variables, each of which is 1 with a probability of at most q or r. The bound plays
 a game that is kinder to the dialer than the world: in every window it may choose both means
-freely. X is the number of idle agents, negative if callees
-wait. For a multiplier L >= 0 and the potential
+freely. X is the number of idle agents, negative if callees wait. For a multiplier L >= 0 and the
+potential
 
     h(x) = -L x + sum_j (u_j - v_j) (x - j)^+,   u, v >= 0, slope never below -L,
 
@@ -796,7 +796,10 @@ def _quick(day: _Day, cap: float) -> float:
         wild=tuple((share, window._replace(n_agents=n)) for share, window in day.wild),
         losses=day.losses._replace(pair=day.losses.pair * n / day.times.n_agents),
     )
-    prices = Game(small.window, cap).solve(min(50.0, 1.5 / cap), small.losses)
+    try:
+        prices = Game(small.window, cap).solve(min(50.0, 1.5 / cap), small.losses)
+    except _NoPricesError:
+        return -math.inf
     per_window = n * day.window.window_s / day.times.handle_s
     failure = _wild_s(small, prices, cap) / per_window
     return _charge(prices, small.losses, day.window.window_s, cap) - failure

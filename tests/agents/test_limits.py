@@ -17,6 +17,7 @@ from quietdial.agents.limits import (
 )
 from quietdial.agents.optimal import solve
 from quietdial.envs import ConfigError, load_scenario
+from quietdial.envs.errors import QuietDialError
 from quietdial.envs.laws import ConstantLaw, GammaLaw, LognormalLaw, UniformLaw
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.markov import MarkovWorld
@@ -382,6 +383,14 @@ def test_utilisation_bound__refuses_a_day_with_another_end(episode, reason):
     world = load_scenario("study-stat-5").model_dump(mode="json")
     world["episode"] |= episode
     with pytest.raises(ConfigError, match=reason):
+        utilisation_bound(Scenario.model_validate(world))
+
+
+def test_utilisation_bound__says_so_where_nothing_can_be_proved():
+    """A wrap-up of exactly 20 s ends in a given window with certainty: r = 1."""
+    world = load_scenario("study-stat-5").model_dump(mode="json")
+    world["floor"]["wrap"] = {"kind": "constant", "value_s": 20}
+    with pytest.raises(QuietDialError, match="no certificate was found"):
         utilisation_bound(Scenario.model_validate(world))
 
 
