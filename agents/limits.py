@@ -55,7 +55,6 @@ IntArray = NDArray[np.int64]
 P_CEILING: Final = 0.95
 """Largest answer rate that a drifting scenario reaches (`DriftingAnswer` cuts it there)."""
 
-_SPARE_S = 0.01  # windows are taken so much longer for q and r, ten times as much for e: not needed
 _STEPS = 12  # parts of a window over which its idle seconds are summed
 _MOST_WAITING = 8  # the potential has corners down to so many waiting callees
 _ROUNDS = 60
@@ -569,7 +568,7 @@ def _answer_odds(world: Scenario, p: float, oldest_s: float, window_s: float) ->
 
     p (F(a + w) - F(a)) / (p (1 - F(a)) + (1 - p) (1 - G(a))) over all ages; it rises with p.
     """
-    law, width = _sampled(world.calls.time_to_answer), _ms(window_s + _SPARE_S)
+    law, width = _sampled(world.calls.time_to_answer), _ms(window_s)
     endings = [(part.share, _sampled(part.time)) for part in world.calls.unanswered]
     ages = _ages([law, *(table for _, table in endings)], _ms(oldest_s), (width,))
     answered, later = law.below(ages), law.below(ages + width)
@@ -618,7 +617,7 @@ def _end_odds(law: Law, window_s: float) -> float:
     Ages beyond the last knot but one, which 2^-20 of the durations reach, are not looked at: see
     :func:`_old_share`.
     """
-    table, width = _sampled(law), _ms(window_s + _SPARE_S)
+    table, width = _sampled(law), _ms(window_s)
     ages = _ages([table], table.knots_ms[-2], (width,))
     before = table.below(ages)
     return float(_quotient(table.below(ages + width) - before, 1.0 - before).max())
@@ -632,7 +631,7 @@ def _old_share(law: Law) -> float:
 
 def _most_in(law: Law, length_s: float) -> float:
     """Largest probability that a duration falls into an interval of that length."""
-    table, width = _sampled(law), _ms(length_s + 10.0 * _SPARE_S)
+    table, width = _sampled(law), _ms(length_s)
     ages = _ages([table], table.knots_ms[-1] + 1.0, (width,))
     return float((table.below(ages + width) - table.below(ages)).max())
 
