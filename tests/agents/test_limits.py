@@ -197,7 +197,7 @@ def test_answer_odds__no_age_is_above_them():
     others = sum(part.share * up_to(part.time, ages) for part in world.calls.unanswered)
     odds = 0.25 * (up_to(law, ages + 3000) - up_to(law, ages))
     odds /= 0.25 * (1 - up_to(law, ages)) + 0.75 * (1 - others)
-    assert odds.max() <= found <= 1.005 * odds.max()
+    assert found == pytest.approx(odds.max(), rel=1e-9)
 
 
 def test_profile__no_age_is_above_it():
@@ -219,8 +219,7 @@ def test_interval_odds__no_interval_is_above_them(factor):
     scaled = np.bincount(np.arange(len(mass)) * round(factor * 2**20) >> 20, mass)
     total = np.concatenate([[0.0], np.cumsum(scaled)])
     most = (total[3000:] - total[:-3000]).max()
-    # 3.1 instead of 3 s: a thirtieth more at most
-    assert most <= limits._most_in(law, 3.0 / factor) <= 1.04 * most
+    assert limits._most_in(law, 3.0 / factor) == pytest.approx(most, rel=1e-9)
 
 
 def test_end_odds__no_age_of_a_wrap_up_is_above_them():
@@ -229,7 +228,7 @@ def test_end_odds__no_age_of_a_wrap_up_is_above_them():
     found, last = limits._end_odds(law, 3.0), int(law.table_ms()[-2])
     ages = np.arange(last)
     odds = 1.0 - (1.0 - up_to(law, ages + 3000)) / (1.0 - up_to(law, ages))
-    assert odds.max() <= found <= 1.005 * odds.max()
+    assert found == pytest.approx(odds.max(), rel=1e-9)
     old = 1.0 - up_to(law, np.array([last]))[0]
     assert limits._old_share(law) == pytest.approx(old, abs=1e-12)
     assert 0.0 < old <= 2.0**-20
