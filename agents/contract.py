@@ -153,7 +153,6 @@ class PlainLayer(Frozen):
 class Contract(Frozen):
     """What every policy's contract says, learned or hand-built."""
 
-    format: str
     name: str = Field(min_length=1, max_length=100)
     created: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")
     quietdial: str = Field(description="version of the package that exported")

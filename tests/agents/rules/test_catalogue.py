@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,12 +86,15 @@ def test_entry__is_a_policy_that_says_what_it_needs(entry):
     assert rule.card.privileged == entry.privileged
     if entry.tuned:
         assert rule.knob_name in {setting.name for setting in rule.card.settings}
+        assert rule.knob_range is not None
+        assert rule.knob is not None
         low, high = rule.knob_range
         assert low <= rule.knob <= high
         assert rule.with_knob(low).knob == pytest.approx(low)
         with pytest.raises(ConfigError, match="must be"):
             rule.with_knob(2.0 * high + 1.0)
     text = inspect.getdoc(type(rule))
+    assert text is not None
     assert "Source:" in text
     assert "Knob" in text
 
@@ -140,25 +144,26 @@ def test_hold__refuses_what_must_be_observed_first():
     world = World(2, "italy-10", action="progressive")
     world.begin(everywhere, [1, 2])
     with pytest.raises(ConfigError, match="n_steps = 0 must be a whole number"):
-        world.hold(np.zeros(2), everywhere, 0)
+        world.hold(np.zeros(2, np.int64), everywhere, 0)
 
 
 def test_hold__ends_with_the_episode():
     world = World(2, "study-real-5", action="progressive")
     everywhere = np.ones(2, np.bool_)
     world.begin(everywhere, [1, 2])
-    out = world.hold(np.zeros(2), everywhere, 10**6)
+    out = world.hold(np.zeros(2, np.int64), everywhere, 10**6)
     assert out[:, 4].tolist() == [1.0, 1.0]
     assert world.clock_s().tolist() == [28_800.0, 28_800.0]
 
 
 def test_world__takes_controllers_and_knowledge_only_as_allowed():
-    for arguments, message in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"action": "controller"}, "name the controller"),
         ({"action": "ratio", "controller": "genesys"}, "only action 'controller' takes"),
         ({"action": "controller", "controller": "fancy"}, "unknown controller 'fancy'"),
         ({"action": "theta", "knowledge": "rumour"}, "knowledge = 'rumour' must be one of"),
-    ):
+    ]
+    for arguments, message in wrong:
         with pytest.raises(ConfigError, match=re.escape(message)):
             World(1, "italy-10", **arguments)
 
