@@ -27,7 +27,7 @@ from quietdial.agents.rules.patents import (
 from quietdial.agents.rules.preview import Preview
 from quietdial.agents.rules.quantile import QuantileAge, QuantileBlind
 from quietdial.agents.rules.shiwa45 import Shiwa45
-from quietdial.agents.rules.simple import FixedRatio, Progressive
+from quietdial.agents.rules.simple import Blend, FixedRatio, Progressive
 from quietdial.agents.rules.sinch import Sinch
 from quietdial.agents.rules.uccx import Uccx
 from quietdial.agents.rules.unicom import Dctr, Predict1, Predict1PI
@@ -62,6 +62,7 @@ def _simple() -> tuple[Listed, ...]:
         Listed("progressive", Progressive(), tuned=False),
         Listed("preview", Preview(), tuned=False),
         Listed("fixed-ratio", FixedRatio(3.0)),
+        Listed("blend", Blend(2.0)),
     )
 
 
