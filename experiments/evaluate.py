@@ -252,6 +252,7 @@ def tune(
         tolerance=share,
         reach=max(5.0 * share, 0.05),
         most_trials=most_trials,
+        resolution=1e-5,
         report=report,
     )
     return found
@@ -269,8 +270,11 @@ _REFINEMENTS = 2
 class _Sweep:
     """Knobs that were measured on the tuning days, for any number of rates."""
 
-    def __init__(self, policy: Policy, play: Callable[[float], PolicyDays]) -> None:
+    def __init__(
+        self, policy: Policy, play: Callable[[float], PolicyDays], resolution: float
+    ) -> None:
         self.play = play  # the tuning days with a knob
+        self.resolution = resolution
         if policy.knob_range is None or policy.knob is None:
             raise ConfigError(f"{policy.name} has no knob to tune")
         self.low, self.high = policy.knob_range
@@ -335,7 +339,7 @@ class _Sweep:
         """Where a straight line meets the rate, well inside the bracket."""
         share = min(max(y[0] / (y[0] - y[1]), 0.15), 0.85)
         knob = self._knob(x[0] + share * (x[1] - x[0]))
-        too_near = 0.005 * max(abs(knob), 1e-6)  # luck of the days, not the knob, decides there
+        too_near = self.resolution * max(abs(knob), 1e-6)
         return None if min(knob - knobs[0], knobs[1] - knob) <= too_near else knob
 
     def _beyond(self, x: list[float], y: list[float]) -> float | None:
@@ -373,6 +377,7 @@ def tune_rates(
     tolerance: float = 0.03,
     reach: float = 0.1,
     most_trials: int = 8,
+    resolution: float = 0.005,
     batch: int = 64,
     known: Sequence[tuple[float, float, float]] = (),
     report: Report | None = None,
@@ -392,6 +397,8 @@ def tune_rates(
         tolerance: a rate is met when the tuning days' rate is within this share of it.
         reach: a rate counts as reached within this share of it.
         most_trials: most knobs that are measured for the first rate; each further one has half.
+        resolution: knobs nearer to each other than this share are not told apart: there luck of the
+            days decides, not the knob.
         batch: days played side by side.
         known: (knob, silent rate, utilisation) of an earlier sweep on the same days.
         report: progress callback.
@@ -404,7 +411,7 @@ def tune_rates(
     def play(knob: float) -> PolicyDays:
         return play_days(policy.with_knob(knob), scenario, seeds, batch=batch, **said)
 
-    sweep = _Sweep(policy, play)
+    sweep = _Sweep(policy, play, resolution)
     sweep.tried.update({knob: (its, busy) for knob, its, busy in known})
     for number, rate in enumerate(rates):
         for _ in range(most_trials if number == 0 else most_trials // 2):
