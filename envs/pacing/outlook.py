@@ -35,6 +35,7 @@ RING_BIN_MS = 1000
 """Calls in flight are counted by whole seconds since their dial."""
 _CONVOLUTION_STEP_S = 0.25
 _SHORTEST_S = 0.25
+"""No look-ahead is shorter, so that dials answered at once are foreseen."""
 _GONE = 1e-9
 
 

@@ -13,6 +13,7 @@ from quietdial.envs.pacing.controllers.sight import (
     in_wrap_up,
     keep_books,
     lately,
+    mean_ring_s,
     now_s,
     on_call,
     setting,
@@ -29,7 +30,6 @@ from quietdial.envs.pacing.state import (
     DROPS_SEEN,
     ENDS_SEEN,
     PICKUPS_SEEN,
-    RINGS_SEEN_S,
     TALK,
     WRAP,
 )
@@ -125,7 +125,7 @@ def _amazon(address, b):  # type: ignore[no-untyped-def]
     picked = lately(b, s, p, PICKUPS_SEEN, _MEMORY_S)
     ended = lately(b, s, p, ENDS_SEEN, _MEMORY_S)
     p_new = (picked + 1.0) / (ended + 4.0)
-    ring_s = total(b, s, p, RINGS_SEEN_S) / max(total(b, s, p, PICKUPS_SEEN), 1)
+    ring_s = mean_ring_s(b, s, p)
     pending = _pending(b, s, p, p_new, ring_s)
     spare = idle(b, s, p) - waiting(b, s)
     talks = s.head[b, CONVERSATIONS]

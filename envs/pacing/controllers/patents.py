@@ -18,6 +18,7 @@ from quietdial.envs.pacing.controllers.quantile import (
     most_dials,
     nearest_look_ahead,
     no_events,
+    pick_up_odds,
 )
 from quietdial.envs.pacing.controllers.sight import (
     MEMO,
@@ -76,13 +77,12 @@ def answers_to_come(b, s, p):  # type: ignore[no-untyped-def]
     second = s.head[b, NOW] // 1000
     left = s.head[b, IN_FLIGHT]
     answers = 0.0
+    table = s.ring[b] if p.n[LEARNS] else p.ring
     for age in range(slots):
         if left == 0:
             break
         calls = s.cohort[b, (second - age + slots) % slots]
-        ring = s.ring[b, age] if p.n[LEARNS] else p.ring[age]
-        alive = rate * ring[0] + (1.0 - rate) * ring[1]
-        answers += calls * (rate / alive * ring[0] if alive > 1e-9 else 0.0)
+        answers += calls * pick_up_odds(rate, table[age], 0)
         left -= calls
     return answers
 

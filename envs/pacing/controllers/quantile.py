@@ -52,9 +52,7 @@ from quietdial.envs.pacing.state import (
     N_LESSONS,
     NOW,
     SIGHT,
-    TALK,
     TALK_ENDED,
-    WRAP,
     WRAP_ENDED,
 )
 
@@ -142,9 +140,9 @@ def nearest_look_ahead(p, horizon_s):  # type: ignore[no-untyped-def]
 
 @compiled(inline="always")
 def fresh_answer(b, s, p, g):  # type: ignore[no-untyped-def]
-    """Probability that a new dial is answered within look-ahead g (at once, if that is 0 s)."""
+    """Probability that a new dial is answered within look-ahead g."""
     ring = s.ring[b, 0] if p.n[LEARNS] else p.ring[0]
-    return answer_rate(b, s, p) * (ring[2 + g] if p.ahead_s[g, 0] > 0.0 else 1.0)
+    return answer_rate(b, s, p) * ring[2 + g]
 
 
 @compiled(inline="always")
@@ -229,38 +227,44 @@ def _add_releases(b, s, p, law, g):  # type: ignore[no-untyped-def]
             add_event(law, 1.0 - min(s.est[b, SIGHT + g] / others, 1.0))
         return others
     may_come = 0
+    table = s.release[b] if p.n[LEARNS] else p.release
     for i in range(p.n[N_AGENTS]):
         state = s.agent[b, i, AGENT_STATE]
         if state == IDLE or (p.n[HAS_INBOUND] and p.shifts[i, SPARE_GROUP]):
             continue
         age = min((s.head[b, NOW] - s.agent[b, i, AGENT_SINCE]) >> AGE_SHIFT, AGE_BINS - 1)
-        learnt = p.n[LEARNS] and state <= WRAP
-        comes = s.release[b, state - TALK, age, g] if learnt else p.release[state - 1, age, g]
+        comes = table[state - 1, age, g]
         if comes > 0.0:
             add_event(law, 1.0 - comes)
             may_come += 1
     return may_come
 
 
+@compiled(inline="always")
+def pick_up_odds(rate, ring, column):  # type: ignore[no-untyped-def]
+    """Probability that a call in flight is answered, from its row of the ring table.
+
+    `column`: 2 + g, answered within look-ahead g; 0, answered at all.
+    """
+    alive = rate * ring[0] + (1.0 - rate) * ring[1]
+    return rate / alive * ring[column] if alive > 1e-9 else 0.0
+
+
 @compiled()
 def add_answers(b, s, p, law, column):  # type: ignore[no-untyped-def]
-    """Add the calls in flight, each answered with its probability at its age.
-
-    `column` of the ring table: 2 + g, answered within look-ahead g; 0, answered at all.
-    """
+    """Add the calls in flight, each answered with its probability at its age (pick_up_odds)."""
     rate = answer_rate(b, s, p)
     slots = p.n[N_COHORTS]
     second = s.head[b, NOW] // 1000
     left = s.head[b, IN_FLIGHT]
+    table = s.ring[b] if p.n[LEARNS] else p.ring
     for age in range(slots):
         if left == 0:
             break
         calls = s.cohort[b, (second - age + slots) % slots]
         if calls == 0:
             continue
-        ring = s.ring[b, age] if p.n[LEARNS] else p.ring[age]
-        alive = rate * ring[0] + (1.0 - rate) * ring[1]
-        q = min(rate / alive * ring[column], 1.0) if alive > 1e-9 else 0.0
+        q = min(pick_up_odds(rate, table[age], column), 1.0)
         for _ in range(calls):
             add_event(law, q)
         left -= calls

@@ -12,10 +12,10 @@ from quietdial.envs.pacing.controllers.sight import (
     in_flight,
     in_wrap_up,
     keep_books,
+    mean_ring_s,
     on_call,
     setting,
     today,
-    total,
     waiting,
 )
 from quietdial.envs.pacing.counts import time_in
@@ -26,7 +26,6 @@ from quietdial.envs.pacing.state import (
     DROPS_SEEN,
     ENDS_SEEN,
     PICKUPS_SEEN,
-    RINGS_SEEN_S,
     TALK,
 )
 
@@ -73,7 +72,7 @@ def _shiwa45(address, b):  # type: ignore[no-untyped-def]
     answered, ended = today(b, s, p, PICKUPS_SEEN), today(b, s, p, ENDS_SEEN)
     ratio = setting(b, s, p, _LEAST_RATIO)
     if answered > 0 and ended >= setting(b, s, p, _MIN_CALLS):
-        ring_s = total(b, s, p, RINGS_SEEN_S) / max(total(b, s, p, PICKUPS_SEEN), 1)
+        ring_s = mean_ring_s(b, s, p)
         talk_s = time_in(b, s, TALK) / 1000.0 / max(s.head[b, CONVERSATIONS], 1)
         ratio = calls_per_agent(
             setting(b, s, p, _AIM),

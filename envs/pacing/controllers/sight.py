@@ -156,6 +156,12 @@ def keep_books(b, s, p):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
+def mean_ring_s(b, s, p):  # type: ignore[no-untyped-def]
+    """Mean time from dial to pick-up over the episode [s]; 0 before the first."""
+    return total(b, s, p, RINGS_SEEN_S) / max(total(b, s, p, PICKUPS_SEEN), 1)
+
+
+@compiled(inline="always")
 def today(b, s, p, at):  # type: ignore[no-untyped-def]
     """A total since the begin of the day."""
     return total(b, s, p, at) - np.int64(s.memo[b, _TODAY + at])

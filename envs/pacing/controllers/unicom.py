@@ -81,11 +81,9 @@ def _dials(b, s, p, adjust, window_s, min_answered, min_waiting, most):  # type:
 _PREDICT_ADJUST, _MAX_PCT, _MIN_ANSWERED, _MIN_WAITING, _MAX_CALLS, _WINDOW = 0, 1, 2, 3, 4, 5
 
 
-def _predict1(address, b):  # type: ignore[no-untyped-def]
-    """In dial = waiting (1 + PredictAdjust failed / answered); see agents/rules/unicom.py."""
-    s, p = state_at(address), params_at(address)
-    keep_books(b, s, p)
-    adjust = setting(b, s, p, _PREDICT_ADJUST)
+@compiled(inline="always")
+def _guarded(b, s, p, adjust):  # type: ignore[no-untyped-def]
+    """Dials with the guards of Predict1's settings; no over-dialing above the day's maximum."""
     dropped, answered = today(b, s, p, DROPS_SEEN), today(b, s, p, ANSWERS_SEEN)
     if above_pct(dropped, answered, setting(b, s, p, _MAX_PCT)):
         adjust = 0.0
@@ -101,6 +99,13 @@ def _predict1(address, b):  # type: ignore[no-untyped-def]
     )
 
 
+def _predict1(address, b):  # type: ignore[no-untyped-def]
+    """In dial = waiting (1 + PredictAdjust failed / answered); see agents/rules/unicom.py."""
+    s, p = state_at(address), params_at(address)
+    keep_books(b, s, p)
+    return _guarded(b, s, p, setting(b, s, p, _PREDICT_ADJUST))
+
+
 # ------------------------------------------------------------------------------------ Predict1PI
 
 _TARGET, _PI_GAIN, _PI_INTEGRAL_S, _PI_PERIOD = 6, 7, 8, 9
@@ -112,8 +117,8 @@ def _predict1_pi(address, b):  # type: ignore[no-untyped-def]
     keep_books(b, s, p)
     memo = s.memo[b]
     period_s = setting(b, s, p, _PI_PERIOD)
-    dropped, answered = today(b, s, p, DROPS_SEEN), today(b, s, p, ANSWERS_SEEN)
     if memo[_TICKS] % np.round(period_s / _TICK_S) == 0.0:
+        dropped, answered = today(b, s, p, DROPS_SEEN), today(b, s, p, ANSWERS_SEEN)
         error = setting(b, s, p, _TARGET) - 100.0 * dropped / max(answered, 1)
         memo[_ADJUST], memo[_INTEGRAL] = pi_adjust(
             setting(b, s, p, _PREDICT_ADJUST),
@@ -124,17 +129,7 @@ def _predict1_pi(address, b):  # type: ignore[no-untyped-def]
             period_s,
         )
     memo[_TICKS] += 1.0
-    over = above_pct(dropped, answered, setting(b, s, p, _MAX_PCT))
-    return _dials(
-        b,
-        s,
-        p,
-        0.0 if over else memo[_ADJUST],
-        setting(b, s, p, _WINDOW),
-        setting(b, s, p, _MIN_ANSWERED),
-        setting(b, s, p, _MIN_WAITING),
-        setting(b, s, p, _MAX_CALLS),
-    )
+    return _guarded(b, s, p, memo[_ADJUST])
 
 
 # ------------------------------------------------------------------------------------------ dctr
