@@ -33,6 +33,7 @@ def _sources(*, controllers: bool) -> list[Path]:
     return [*kernel, _HERE.parent / "laws.py", *(_CONTROLLERS.rglob("*.py") if controllers else ())]
 
 
+@cache
 def _cache_folder(*, controllers: bool) -> str:
     """A writable folder for this version of the code: the user's choice, in place, or at home.
 
@@ -57,15 +58,13 @@ def _cache_folder(*, controllers: bool) -> str:
     return tempfile.mkdtemp(prefix="quietdial-")
 
 
-_FOLDERS = {part: _cache_folder(controllers=part) for part in (False, True)}
-
-
 @contextmanager
 def _caching(function: _Function) -> Iterator[None]:
     """Within it, numba makes caches in the folder of the file that `function` is from."""
     settings: Any = config  # numba sets its attributes at run time
     before = settings.CACHE_DIR
-    settings.CACHE_DIR = _FOLDERS[_CONTROLLERS in Path(function.__code__.co_filename).parents]
+    controllers = _CONTROLLERS in Path(function.__code__.co_filename).parents
+    settings.CACHE_DIR = _cache_folder(controllers=controllers)
     try:
         yield
     finally:
