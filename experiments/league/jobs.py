@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,22 +58,8 @@ FRONTIER = "exact-frontier"
 """Name of the job that solves a Markov world for many caps."""
 
 CAPS = (
-    *(
-        0.0,
-        0.0002,
-        0.0005,
-        0.001,
-        0.002,
-        0.003,
-        0.005,
-        0.0065,
-        0.008,
-        0.009,
-        0.01,
-        0.011,
-        0.012,
-        0.015,
-    ),
+    *(0.0, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005),
+    *(0.0065, 0.008, 0.009, 0.01, 0.011, 0.012, 0.015),
     *(0.02, 0.024, 0.027, 0.03, 0.033, 0.036, 0.04, 0.045, 0.05, 0.06, 0.07, 0.08, 0.1, 0.12),
     *(0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
 )
@@ -155,11 +141,12 @@ def make_frontier_job(source: str, scenario: Scenario) -> Job:
 
 
 def _common(scenario: Scenario, settings: Settings) -> Plain:
+    plan = settings.plan(scenario)
     return {
         "job": JOB_VERSION,
         "scenario": scenario_sha256(scenario),
-        "settings": settings.to_dict(),
-        "plan": [*settings.plan(scenario)[:2]],
+        "rates": list(settings.rates),
+        "days": [plan.tune_days, asdict(plan.stopping)],
         "seeds": [TUNE_BASE, TEST_BASE],
         "kernel": kernel_sha256(),
     }

@@ -13,6 +13,7 @@ import pytest
 
 from quietdial.envs import Scenario
 from quietdial.experiments.bench.simpy_twin import Rule, SimpyFloor
+from quietdial.experiments.proof.by_hand_worlds import constant, world
 
 Z = 4.0  # two-sided false-alarm rate 6e-5 of the test of speeds
 
@@ -23,33 +24,7 @@ reserved callbacks repeats harm people_done successes inbound_arrived inbound_se
 inbound_waited inbound_in_time inbound_wait_s off_s held_s machine_s inbound_s"""
 
 
-def constant(value_s: float) -> dict[str, Any]:
-    return {"kind": "constant", "value_s": value_s}
-
-
 MACHINE = [{"outcome": "machine", "share": 1, "time": constant(10)}]
-
-
-def world(**parts: Any) -> Scenario:
-    """The world of this file's heading with one agent and 300 s, and other values in its parts."""
-    data: dict[str, Any] = {
-        "name": "by-hand",
-        "floor": {"n_agents": 1, "talk": constant(30)},
-        "calls": {
-            "answer_rate": {"kind": "constant", "p": 1.0},
-            "time_to_answer": constant(10),
-            "unanswered": [{"outcome": "no_answer", "share": 1, "time": constant(20)}],
-            "max_dials_per_decision": 50,
-        },
-        "rule": {"id": "test", "cap": 0.03, "wait_limit_s": 3},
-        "episode": {"duration_s": 300, "close_s": 0, "start": "10:00"},
-    }
-    for name, values in parts.items():
-        if name in data and isinstance(values, dict) and name != "rule":
-            data[name] |= values
-        else:
-            data[name] = data["rule"] | values if name == "rule" else values
-    return Scenario.model_validate(data)
 
 
 def never_answered(endings: list[dict[str, Any]] | None = None) -> dict[str, Any]:
