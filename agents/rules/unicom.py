@@ -46,7 +46,7 @@ class Predict1(ControllerRule):
 
 
 @dataclass(frozen=True)
-class Predict1PI(ControllerRule):
+class Predict1PI(Predict1):
     """Predict1 with PredictAdjust moved by a proportional-integral controller.
 
     Formula: every `pi_period_s`, e = target - today's silent share of the answered calls, both in
@@ -63,12 +63,7 @@ class Predict1PI(ControllerRule):
     Interpreted: the integral goes on from day to day, the share begins anew.
 
     Attributes:
-        predict_adjust: PredictAdjust without any error [%].
-        max_silent_pct: daily maximum of silent calls; 100 switches it off [%].
-        min_answered: no over-dialing before so many answered calls in the window.
-        min_waiting: no over-dialing for fewer interviewers.
-        max_calls: most calls in dial.
-        window_s: window of the statistics, at most an hour [s].
+        predict_adjust: PredictAdjust without any error [%]; further settings as `Predict1`.
         target_silent_pct: TargetPredictiveSilentCalls, silent share to be held [%].
         gain: change of PredictAdjust per percent of error [%].
         integral_s: an error doubles its effect in this time [s].
@@ -77,12 +72,6 @@ class Predict1PI(ControllerRule):
 
     controller: ClassVar[str] = "predict1-pi"
 
-    predict_adjust: float = 150.0
-    max_silent_pct: float = 3.0
-    min_answered: float = 5.0
-    min_waiting: float = 1.0
-    max_calls: float = 10000.0
-    window_s: float = 900.0
     target_silent_pct: float = 2.5
     gain: float = 10.0
     integral_s: float = 1800.0

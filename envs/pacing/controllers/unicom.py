@@ -200,8 +200,8 @@ CONTROLLERS = {
         settings=(
             *_PREDICT1_SETTINGS,
             Setting("target_silent_pct", "%", 2.5, 0.01, 50.0, "silent calls to be held"),
-            Setting("gain", "% per %", 60.0, 0.0, 10000.0, "PredictAdjust per error"),
-            Setting("integral_s", "s", 600.0, 1.0, 1e6, "integral time"),
+            Setting("gain", "% per %", 10.0, 0.0, 10000.0, "PredictAdjust per error"),
+            Setting("integral_s", "s", 1800.0, 1.0, 1e6, "integral time"),
             Setting("pi_period_s", "s", 15.0, 0.5, 600.0, "the PI controller acts so often"),
         ),
         sees=_SEES,

@@ -72,6 +72,16 @@ def test_controllers__are_described_completely(name):
         plug(name, {"colour": 1.0})
 
 
+@pytest.mark.parametrize(
+    "rule",
+    sorted((one for one in classes() if issubclass(one, ControllerRule)), key=lambda c: c.__name__),
+)
+def test_defaults__are_those_of_the_controller(rule):
+    made = rule()
+    for setting in made.described.settings:
+        assert made.settings[setting.name] == setting.default, setting.name
+
+
 def test_controller_of__names_the_known_ones():
     with pytest.raises(ConfigError, match="unknown controller 'fancy'; use one of: "):
         controller_of("fancy")
