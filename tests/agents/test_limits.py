@@ -7,15 +7,9 @@ import pytest
 from scipy import stats
 
 from quietdial.agents import limits
-from quietdial.agents.limits import (
-    Game,
-    Losses,
-    Window,
-    blind_floor,
-    markov_bound,
-    utilisation_bound,
-)
+from quietdial.agents.limits import blind_floor, markov_bound, utilisation_bound
 from quietdial.agents.optimal import solve
+from quietdial.agents.window_game import Game, Losses, NoPricesError, Window
 from quietdial.envs import ConfigError, load_scenario
 from quietdial.envs.errors import QuietDialError
 from quietdial.envs.laws import ConstantLaw, GammaLaw, LognormalLaw, UniformLaw
@@ -136,7 +130,7 @@ def test_margin__finds_a_charge_that_is_too_high(game, prices):
 
 
 def test_solve__a_cap_that_pays_for_itself_has_no_prices():
-    with pytest.raises(limits._NoPricesError):
+    with pytest.raises(NoPricesError):
         Game(WINDOW, 0.4).solve(400.0, LOSSES)
 
 
