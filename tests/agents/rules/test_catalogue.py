@@ -74,7 +74,7 @@ def test_controllers__are_described_completely(name):
 
 @pytest.mark.parametrize(
     "rule",
-    sorted((one for one in classes() if issubclass(one, ControllerRule)), key=lambda c: c.__name__),
+    sorted((one for one in classes() if issubclass(one, ControllerRule)), key=str),
 )
 def test_defaults__are_those_of_the_controller(rule):
     made = rule()
