@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quietdial.agents.learner_config import LearnerConfig
+from quietdial.agents.learners.config import LearnerConfig
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import read_yaml
 from quietdial.envs.scenario import describe_validation_error

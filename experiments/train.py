@@ -27,14 +27,14 @@ from quietdial.agents.checkpoint import (
     load_state,
     save_checkpoint,
 )
-from quietdial.agents.learner_config import SEED_STRIDE, require_cap
-from quietdial.agents.policy import LearnedPolicy, scenario_sha256, tensors_of
-from quietdial.agents.ppo_lagrangian import (
+from quietdial.agents.learners.config import SEED_STRIDE, require_cap
+from quietdial.agents.learners.training import (
     RolloutReport,
     TrainedPolicy,
     make_training_env,
-    train_ppo_lagrangian,
+    train,
 )
+from quietdial.agents.policy import LearnedPolicy, scenario_sha256, tensors_of
 from quietdial.envs.errors import CheckpointError, ConfigError
 from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.state import BREAK, COUNT, IDLE, IN_FLIGHT, TALK, WRAP
@@ -213,7 +213,7 @@ def _train(
                 shown = tenth
                 console.print(f"  {rollout.step / 1e6:5.2f} M decisions  {live}")
 
-        return train_ppo_lagrangian(
+        return train(
             config.learner,
             scenario,
             logger=logger,

@@ -131,10 +131,11 @@ def test_rooms__without_torch_config_and_rules_still_import() -> None:
         "import sys\n"
         "for name in ('torch', 'stable_baselines3', 'safetensors', 'onnx'):\n"
         "    sys.modules[name] = None\n"
-        "from quietdial.agents import contract, lagrange, learner_config, policy, rules\n"
+        "from quietdial.agents import contract, policy, rules\n"
+        "from quietdial.agents.learners import config, lagrange\n"
         "from quietdial.envs.errors import MissingExtraError\n"
         "try:\n"
-        "    from quietdial.agents import ppo_lagrangian\n"
+        "    from quietdial.agents.learners import training\n"
         "except MissingExtraError as error:\n"
         "    print(error)\n"
     )

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from quietdial.agents.learner_config import LearnerConfig, require_cap
+from quietdial.agents.learners.config import LearnerConfig, require_cap
+from quietdial.agents.learners.training import train
 from quietdial.agents.policy import PolicySpec
-from quietdial.agents.ppo_lagrangian import train_ppo_lagrangian
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.envs import ConfigError, Scenario, load_scenario
 from quietdial.envs.pacing.spec import observation_fields
@@ -45,7 +45,7 @@ def test_profiles__without_a_limit_are_these():
 def test_training__says_to_set_a_cap(rule):
     expected = rf"rule '{rule}' has no limit .*set rule\.cap .*profile: {rule}, cap: 0\.03"
     with pytest.raises(ConfigError, match=expected):
-        train_ppo_lagrangian(LearnerConfig(total_steps=1), short(rule))
+        train(LearnerConfig(total_steps=1), short(rule))
 
 
 def test_training__of_a_rule_of_ones_own_names_a_profile_that_exists():
@@ -73,7 +73,7 @@ def test_profile_with_a_cap__is_trained_under():
     config = LearnerConfig(
         total_steps=256, n_envs=8, n_steps=32, batch_size=64, net=(8,), horizon_s=300.0
     )
-    trained = train_ppo_lagrangian(config, short({"profile": "de", "cap": 0.03}))
+    trained = train(config, short({"profile": "de", "cap": 0.03}))
     assert trained.completed
     assert trained.policy.spec.cap == 0.03
 

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from quietdial.agents.fast_policy import FastDiscretePolicy, FastTanh, starting_bias
+from quietdial.agents.learners.fast_policy import FastDiscretePolicy, FastTanh, starting_bias
 from quietdial.envs.errors import ConfigError
 
 OBS = spaces.Box(-3.0, 3.0, (9,), np.float32)

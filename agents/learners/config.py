@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from quietdial.agents.lagrange import HIGHEST, LOWEST
+from quietdial.agents.learners.lagrange import HIGHEST, LOWEST
 from quietdial.agents.policy import THETA_RANGE, LearnedAction
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.regulation.rule import profile_names

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from quietdial.agents.checkpoint import load_policy, load_state
-from quietdial.agents.ppo_lagrangian import (
+from quietdial.agents.learners.training import (
     LearnerConfig,
     RolloutReport,
-    train_ppo_lagrangian,
+    train,
 )
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
@@ -76,7 +76,7 @@ def test_config__refuses_bad_values(changes: dict[str, Any], message: str) -> No
 def test_train__runs_logs_reports_and_saves(scenario: Scenario, tmp_path: Path) -> None:
     memory, reports = _Memory(), list[RolloutReport]()
     threads = torch.get_num_threads()
-    result = train_ppo_lagrangian(
+    result = train(
         SMALL,
         scenario,
         logger=Logger(None, [memory]),
@@ -115,9 +115,7 @@ def test_train__runs_logs_reports_and_saves(scenario: Scenario, tmp_path: Path) 
 
 
 def test_train__repeats_itself_from_the_same_seed(scenario: Scenario) -> None:
-    one, two, other = (
-        train_ppo_lagrangian(_config(total_steps=2048, seed=seed), scenario) for seed in (3, 3, 4)
-    )
+    one, two, other = (train(_config(total_steps=2048, seed=seed), scenario) for seed in (3, 3, 4))
     for a, b, c in zip(one.policy.layers, two.policy.layers, other.policy.layers, strict=True):
         assert np.array_equal(a.weight, b.weight)
         assert not np.array_equal(a.weight, c.weight)
@@ -125,7 +123,7 @@ def test_train__repeats_itself_from_the_same_seed(scenario: Scenario) -> None:
 
 def test_train__stops_when_asked(scenario: Scenario, tmp_path: Path) -> None:
     calls = itertools.count()
-    result = train_ppo_lagrangian(
+    result = train(
         _config(total_steps=1_000_000),
         scenario,
         should_stop=lambda: next(calls) >= 75,  # in the middle of the third rollout
@@ -141,7 +139,7 @@ def test_train__ctrl_c_leaves_the_last_whole_update(scenario: Scenario, tmp_path
         if report.rollout == 2:
             raise KeyboardInterrupt
 
-    result = train_ppo_lagrangian(
+    result = train(
         _config(total_steps=1_000_000, checkpoint_every=1000),
         scenario,
         on_rollout=interrupt,
@@ -154,9 +152,7 @@ def test_train__ctrl_c_leaves_the_last_whole_update(scenario: Scenario, tmp_path
 
 
 def test_train__dials_actions_start_at_no_dials(scenario: Scenario) -> None:
-    result = train_ppo_lagrangian(
-        _config(total_steps=1024, action="dials", learning_rate=1e-9), scenario
-    )
+    result = train(_config(total_steps=1024, action="dials", learning_rate=1e-9), scenario)
     assert result.policy.spec.n_actions == scenario.max_dials + 1
     obs = np.random.default_rng(0).normal(size=(100, len(result.policy.spec.features)))
     assert (result.policy.act(obs)[0] == 0).all()
@@ -169,13 +165,13 @@ def test_train__refuses_a_continuous_action(scenario: Scenario) -> None:
         )
 
     with pytest.raises(ConfigError, match="Discrete is needed"):
-        train_ppo_lagrangian(SMALL, scenario, make_env=make)
+        train(SMALL, scenario, make_env=make)
 
 
 def test_train__improves_the_constrained_objective(scenario: Scenario) -> None:
     """More work less the price of silent calls than at the start, and fewer silent calls."""
     reports: list[RolloutReport] = []
-    train_ppo_lagrangian(
+    train(
         LearnerConfig(total_steps=150_000, n_envs=64, n_steps=64, batch_size=1024, seed=2),
         scenario,
         on_rollout=reports.append,

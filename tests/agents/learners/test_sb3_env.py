@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from quietdial.agents.sb3_env import SameStepVecEnv
+from quietdial.agents.learners.sb3_env import SameStepVecEnv
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
 

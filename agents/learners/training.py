@@ -19,15 +19,15 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
-from quietdial.agents.fast_policy import FastDiscretePolicy, starting_bias
-from quietdial.agents.lagrange import PiMultiplier
-from quietdial.agents.learner_config import SEED_STRIDE, LearnerConfig, require_cap
+from quietdial.agents.learners.config import SEED_STRIDE, LearnerConfig, require_cap
+from quietdial.agents.learners.fast_policy import FastDiscretePolicy, starting_bias
+from quietdial.agents.learners.lagrange import PiMultiplier
+from quietdial.agents.learners.sb3_env import BatchedPacing, SameStepVecEnv
 from quietdial.agents.policy import (
     LearnedPolicy,
     PolicySpec,
     layers_from,
 )
-from quietdial.agents.sb3_env import BatchedPacing, SameStepVecEnv
 from quietdial.envs.errors import ConfigError, MissingExtraError
 from quietdial.envs.scenario import Scenario
 
@@ -45,7 +45,7 @@ __all__ = [
     "TrainedPolicy",
     "actor_layers",
     "make_training_env",
-    "train_ppo_lagrangian",
+    "train",
 ]
 
 
@@ -123,7 +123,7 @@ def make_training_env(config: LearnerConfig, scenario: Scenario) -> BatchedPacin
     return env
 
 
-def train_ppo_lagrangian(
+def train(
     config: LearnerConfig,
     scenario: Scenario,
     *,

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from quietdial.agents.lagrange import PiMultiplier
+from quietdial.agents.learners.lagrange import PiMultiplier
 from quietdial.envs.errors import ConfigError
 
 
