@@ -476,6 +476,38 @@ def _league(args: Args) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class StudyArgs:
+    """Train with several seeds, judge, and record the figures of a study.
+
+    The work folder keeps finished trainings: after an interruption the same command goes on.
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """the result: markov-optimum, ..."""
+    work: Path = Path("runs/studies")
+    """folder that keeps finished trainings"""
+    processes: int = os.cpu_count() or 1
+    """trainings at the same time, one thread each"""
+    output: Path | None = None
+    """JSON file for the figures"""
+
+
+def _study(args: Args) -> int:
+    """Train with several seeds, judge, and record the figures of a study."""
+    asked = _parse(StudyArgs, args, "study")
+    from quietdial.experiments.studies.command import run_study
+
+    run_study(
+        asked.name,
+        work=asked.work,
+        processes=asked.processes,
+        output=asked.output,
+        console=_console(),
+    )
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
 class TensorboardArgs:
     """Open TensorBoard on a folder of runs."""
 
@@ -606,6 +638,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "bench": _bench,
     "proof": _proof,
     "league": _league,
+    "study": _study,
     "limits": _limits,
     "tensorboard": _tensorboard,
     "scenarios": _scenarios,

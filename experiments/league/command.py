@@ -16,6 +16,7 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_text_atomic
 from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.evaluate import TEST_BASE, TUNE_BASE, make_world
+from quietdial.experiments.executors import Executor, LocalExecutor
 from quietdial.experiments.league.entries import (
     REFERENCE,
     Entry,
@@ -23,8 +24,8 @@ from quietdial.experiments.league.entries import (
     entries_for,
     has_optimum,
 )
-from quietdial.experiments.league.jobs import FRONTIER, Job, make_frontier_job, make_job
-from quietdial.experiments.league.queue import Executor, LocalExecutor, Queue, Step
+from quietdial.experiments.league.jobs import FRONTIER, Job, make_frontier_job, make_job, run_job
+from quietdial.experiments.league.queue import Queue, Step
 from quietdial.experiments.league.rows import Excess, Results, Row, excesses, rows_of
 from quietdial.experiments.league.settings import Settings
 from quietdial.experiments.league.table import (
@@ -82,6 +83,10 @@ class Outputs:
             writable_folder(self.pictures)
 
 
+def _processes(number: int) -> Executor:
+    return LocalExecutor(number, run_job)
+
+
 def run_league(
     sources: Sequence[str],
     settings: Settings,
@@ -93,7 +98,7 @@ def run_league(
     runs: Sequence[str] = (),
     outputs: Outputs | None = None,
     command: str = "quietdial league",
-    make_executor: Callable[[int], Executor] = LocalExecutor,
+    make_executor: Callable[[int], Executor] = _processes,
 ) -> Found:
     """Play the league, or what is left of it, and write what was found.
 

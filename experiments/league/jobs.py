@@ -32,6 +32,7 @@ from quietdial.experiments.evaluate import (
     tune_rates,
     tune_seeds,
 )
+from quietdial.experiments.executors import Plain
 from quietdial.experiments.league.entries import (
     OPTIMUM,
     REFERENCE,
@@ -81,8 +82,6 @@ _NEAR, _NEAR_ZERO = 0.3, 2e-3
 """The reference is compared that is so near to a participant's own rate, as a share of it or as a
 rate; the rest is moved along the sweep. On small Markov worlds the rate comes in jumps."""
 _SLOPE_FROM, _SLOPE_TO = 0.4, 2.5
-
-Plain = dict[str, Any]
 
 
 class Job(NamedTuple):

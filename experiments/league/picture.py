@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from quietdial.experiments import plots
+from quietdial.experiments.executors import Plain
 from quietdial.experiments.league.entries import OPTIMUM, REFERENCE
-from quietdial.experiments.league.jobs import FRONTIER, PICTURED, Plain
+from quietdial.experiments.league.jobs import FRONTIER, PICTURED
 from quietdial.experiments.league.rows import Results, Row, frontier_of
 from quietdial.experiments.league.settings import Settings
 from quietdial.experiments.league.table import label

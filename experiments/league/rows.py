@@ -12,8 +12,9 @@ from scipy.interpolate import PchipInterpolator
 
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import silent_rate
+from quietdial.experiments.executors import Plain
 from quietdial.experiments.league.entries import OPTIMUM, REFERENCE
-from quietdial.experiments.league.jobs import FRONTIER, Plain, days_from_plain, slope_near
+from quietdial.experiments.league.jobs import FRONTIER, days_from_plain, slope_near
 from quietdial.experiments.stats import (
     Interval,
     PolicyDays,

@@ -28,11 +28,12 @@ from quietdial.envs.pacing.spec import observation_fields
 from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.cli import main
 from quietdial.experiments.evaluate import play_days, silent_rate, test_seeds
+from quietdial.experiments.executors import InlineExecutor, LocalExecutor
 from quietdial.experiments.league import entries, jobs, picture, sources, table
 from quietdial.experiments.league.command import Found, Outputs, run_league
 from quietdial.experiments.league.entries import OPTIMUM, REFERENCE, Entry
 from quietdial.experiments.league.jobs import FRONTIER, Job
-from quietdial.experiments.league.queue import InlineExecutor, LocalExecutor, Queue, Step, file_of
+from quietdial.experiments.league.queue import Queue, Step, file_of
 from quietdial.experiments.league.rows import Row, excesses, overall
 from quietdial.experiments.league.settings import Settings
 from quietdial.experiments.stats import Interval
@@ -293,7 +294,8 @@ MAIN = """
 import sys
 from pathlib import Path
 from quietdial.experiments.league.jobs import Job
-from quietdial.experiments.league.queue import LocalExecutor, Queue
+from quietdial.experiments.league.queue import Queue
+from quietdial.experiments.executors import LocalExecutor
 
 if __name__ == "__main__":
     import sleeping_league_work
@@ -363,7 +365,7 @@ def league(files: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
         only=ONLY,
         outputs=Outputs(folder / "league.md", folder / "league.json", folder / "figures"),
         command="quietdial league --scenario solved full",
-        make_executor=lambda _: InlineExecutor(),
+        make_executor=lambda _: InlineExecutor(jobs.run_job),
     )
     return found, folder
 
@@ -397,7 +399,7 @@ def test_league__plays_learned_policies_where_they_fit(files: list[str], tmp_pat
         only=("learned:my-run",),
         runs=(str(run),),
         outputs=Outputs(page=tmp_path / "league.md"),
-        make_executor=lambda _: InlineExecutor(),
+        make_executor=lambda _: InlineExecutor(jobs.run_job),
     )
     assert found.errors == []
     row = _row(found, "solved", "learned:my-run", None)

@@ -1,0 +1,1 @@
+"""Studies: trainings with several seeds, judged, one recorded result each (`quietdial study`)."""

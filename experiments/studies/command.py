@@ -1,0 +1,58 @@
+"""`quietdial study NAME`: the studies by the name of the result that they record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from rich.console import Console
+
+from quietdial.envs.errors import ConfigError
+from quietdial.experiments.rundir import writable_file, writable_folder
+from quietdial.experiments.studies.pool import Trained
+
+STUDIES: Final[dict[str, str]] = {}
+"""Result and the module of this folder whose `run` makes it."""
+
+
+class Study(Protocol):
+    """What the module of a study holds as `run`."""
+
+    def __call__(
+        self, *, work: Path, processes: int, output: Path | None, console: Console
+    ) -> None:
+        """Train what is missing, judge it, show the figures and write them.
+
+        Args:
+            work: folder of the trainings; what is finished there is taken.
+            processes: trainings that run at the same time.
+            output: JSON file for the figures; none: not written.
+            console: where progress and tables go.
+        """
+
+
+def run_study(
+    name: str, *, work: Path, processes: int, output: Path | None, console: Console
+) -> None:
+    """Run a study by its name (ConfigError: there is none of that name)."""
+    if name not in STUDIES:
+        raise ConfigError(f"study {name!r} must be one of: {', '.join(STUDIES)}")
+    if processes < 1:
+        raise ConfigError(f"processes = {processes} must be at least 1")
+    if output is not None:
+        writable_file(output)
+    module = import_module(f"quietdial.experiments.studies.{STUDIES[name]}")
+    study = cast("Study", module.run)
+    study(work=writable_folder(work / name), processes=processes, output=output, console=console)
+
+
+def progress(console: Console) -> Callable[[Trained], None]:
+    """A report of :func:`~.pool.train_all` that prints a line for every training."""
+
+    def report(step: Trained) -> None:
+        said = step.error or f"{step.seconds:.0f} s"
+        console.print(f"{step.done}/{step.total} {step.key}: {said}", highlight=False)
+
+    return report
