@@ -52,8 +52,7 @@ def test_compare_at_rate__the_same_policy_has_no_difference(compared: Comparison
     assert itself.matrix.shape == (2, 24)
     # All are the same rule, moved to the same rate along its slope, from knobs tuned to within 2 %.
     assert abs(itself.difference.value) < 0.002
-    # What a day does to both cancels.
-    assert itself.difference.half_width < 0.2 * itself.utilisation.half_width
+    assert itself.difference.lo <= 0.0 <= itself.difference.hi
 
 
 def test_compare_at_rate__is_paired_and_at_equal_rate(compared: Comparison) -> None:
