@@ -22,7 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from quietdial.agents.policy import Frozen, LearnedPolicy, PolicySpec, layers_from
+from quietdial.agents.policy import (
+    Deployed,
+    Frozen,
+    LearnedPolicy,
+    PolicySpec,
+    layers_from,
+    memory_from,
+)
 from quietdial.envs.errors import (
     CheckpointError,
     ConfigError,
@@ -73,6 +80,11 @@ class PolicyState(Frozen):
         activation: function between the layers.
         multiplier: state of the Lagrangian multiplier.
         config: settings of the learner, complete.
+        theta_scale: factor on the thresholds that the policy chooses.
+        price: multiplier that a conditioned policy plays for, agent-seconds per silent call.
+        deployed: how the policy is read off.
+        seed: of the draws of a sampled policy.
+        memory: hidden numbers of a recurrent policy's LSTM, or None.
     """
 
     format: Literal["quietdial-checkpoint/1"] = "quietdial-checkpoint/1"
@@ -84,6 +96,23 @@ class PolicyState(Frozen):
     activation: Literal["tanh"] = "tanh"
     multiplier: Mapping[str, float | None]
     config: Mapping[str, Any]
+    theta_scale: float = 1.0
+    price: float | None = None
+    deployed: Deployed = "argmax"
+    seed: int = Field(default=0, ge=0, lt=2**64)
+    memory: int | None = Field(default=None, ge=1)
+
+    def showing(self, policy: LearnedPolicy) -> PolicyState:
+        """The same state with the knobs and the way of deployment that `policy` has."""
+        return self.model_copy(
+            update={
+                "base_theta": policy.base_theta,
+                "theta_scale": policy.theta_scale,
+                "price": policy.multiplier,
+                "deployed": policy.deployed,
+                "seed": policy.seed,
+            }
+        )
 
 
 def save_checkpoint(
@@ -192,6 +221,11 @@ def load_policy(path: str | Path) -> LearnedPolicy:
                 "config": dict(state.config),
                 "multiplier": dict(state.multiplier),
             },
+            theta_scale=state.theta_scale,
+            multiplier=state.price,
+            deployed=state.deployed,
+            seed=state.seed,
+            memory=memory_from(tensors),
         )
     except ConfigError as error:
         raise CheckpointError(f"{where}: {error}") from None
@@ -224,6 +258,15 @@ def _load(path: Path) -> tuple[PolicyState, dict[str, NDArray[Any]], Path]:
         raise CheckpointError(
             f"{path / _WEIGHTS}: hidden layers {list(hidden)} found; "
             f"{_STATE} says {list(state.net)}"
+        )
+    try:
+        memory = memory_from(tensors)
+    except ConfigError as error:
+        raise CheckpointError(f"{path / _WEIGHTS}: {error}") from None
+    if (None if memory is None else memory.size) != state.memory:
+        raise CheckpointError(
+            f"{path / _WEIGHTS}: a memory of {0 if memory is None else memory.size} numbers found; "
+            f"{_STATE} says {state.memory or 0}"
         )
     return state, tensors, path
 

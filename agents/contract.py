@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from quietdial.agents.policy import Feature, Frozen, LearnedAction
+from quietdial.agents.policy import Feature, Frozen
 from quietdial.agents.rules.base import Rule
 from quietdial.envs.errors import ExportError
 from quietdial.envs.scenario import Scenario, describe_validation_error
 
 FORMAT: Final = "quietdial-policy/1"
+ExportedAction = Literal["residual", "dials"]
+"""Action kinds that the contract can say: those whose answer is a number of calls."""
+
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Largest policy.json that is read."""
 
@@ -67,7 +70,7 @@ class Decode(Frozen):
 class ContractAction(Frozen):
     """What the policy answers."""
 
-    kind: LearnedAction
+    kind: ExportedAction
     unit: Literal["new calls to place now"] = "new calls to place now"
     decode: Decode
     base: Base | None = Field(description="the corrected rule; none for 'dials'")

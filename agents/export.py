@@ -20,7 +20,7 @@ import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from quietdial.agents.contract import (
     ContractAction,
     ContractFeature,
     Decode,
+    ExportedAction,
     Normalisation,
     Onnx,
     Parity,
@@ -97,7 +98,7 @@ class DeployedActor(torch.nn.Module):
         ):
             self.register_buffer(name, torch.tensor(np.asarray(values, dtype=np.float64)))
         self.layers = torch.nn.ModuleList()
-        for layer in policy.layers:
+        for layer in policy.plain_layers:
             linear = torch.nn.Linear(
                 layer.weight.shape[0], layer.weight.shape[1], dtype=torch.float64
             )
@@ -137,6 +138,25 @@ class DeployedActor(torch.nn.Module):
         return torch.where(valid, dials, torch.zeros_like(dials)), valid
 
 
+def why_not_exportable(policy: LearnedPolicy) -> str | None:
+    """Why a policy cannot be exported yet, in one line; None if it can."""
+    if policy.memory is not None:
+        return f"{policy.name}: a recurrent policy has a memory, which the contract does not carry"
+    if _exported(policy) is None:
+        return (
+            f"{policy.name}: actions {policy.spec.action!r} are no numbers of calls; only "
+            f"{' and '.join(get_args(ExportedAction))} are exported"
+        )
+    if policy.deployed == "sampled":
+        return f"{policy.name}: it is deployed sampled; only argmax policies are exported"
+    return None
+
+
+def _exported(policy: LearnedPolicy) -> ExportedAction | None:
+    """The action kind as the contract says it, or None."""
+    return next((kind for kind in get_args(ExportedAction) if kind == policy.spec.action), None)
+
+
 def export_policy(
     policy: LearnedPolicy,
     out_dir: str | Path,
@@ -163,8 +183,12 @@ def export_policy(
         The folder as it was given.
 
     Raises:
-        ExportError: the exported files do not give the same dials, or cannot be written.
+        ExportError: the policy is of a kind that is not exported, the exported files do not give
+            the same dials, or cannot be written.
     """
+    reason = why_not_exportable(policy)
+    if reason is not None:
+        raise ExportError(reason)
     target = Path(os.path.abspath(out_dir))  # the current folder has a name too
     if target.exists() and not target.is_dir():
         raise ExportError(f"{target}: is not a folder; give a folder for the export")
@@ -331,8 +355,10 @@ def _contract(
     seed: int,
     vectors: int,
 ) -> PolicyContract:
-    spec = policy.spec
-    residual = spec.action == "residual"
+    spec, kind = policy.spec, _exported(policy)
+    if kind is None:
+        raise ExportError(f"{policy.name}: actions {spec.action!r} are not exported")
+    residual = kind == "residual"
     mean, std = actor.mean.tolist(), actor.std.tolist()
     identity = not any(mean) and all(value == 1.0 for value in std)
     inputs = {"obs": f"float32 (batch, {len(spec.features)})"}
@@ -351,7 +377,7 @@ def _contract(
             kind="identity" if identity else "mean-std", mean=tuple(mean), std=tuple(std)
         ),
         action=ContractAction(
-            kind=spec.action,
+            kind=kind,
             decode=Decode(n_actions=spec.n_actions, offset=actor.offset, max=spec.max_dials),
             base=Base(theta=policy.base_theta) if residual else None,
         ),
@@ -390,7 +416,7 @@ def _contract(
                 b=tuple(layer.bias.tolist()),
                 act="identity" if i == len(policy.layers) - 1 else "tanh",
             )
-            for i, layer in enumerate(policy.layers)
+            for i, layer in enumerate(policy.plain_layers)
         ),
     )
 

@@ -9,21 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.optimal import CAP_RANGE, solve
-from quietdial.agents.policy import checked_knob
+from quietdial.agents.policy import checked_knob, draw
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.markov import Figures, MarkovWorld, evaluate
 from quietdial.envs.pacing.targets import OrderUpTo
 from quietdial.envs.scenario import Scenario, load_scenario
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_A, _MIX_B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-
-
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The splitmix64 finaliser, as in `envs.pacing.chance`, elementwise."""
-    z = (z ^ (z >> np.uint64(30))) * _MIX_A
-    z = (z ^ (z >> np.uint64(27))) * _MIX_B
-    return z ^ (z >> np.uint64(31))
 
 
 @dataclass(frozen=True)
@@ -126,8 +116,7 @@ class OptimalMarkov:
         else:
             past = np.full(len(shown), self.seed, np.uint64)
         seen = (busy.astype(np.uint64) << np.uint64(32)) + calls.astype(np.uint64)
-        past = _mix(_mix(past + _GOLDEN) + seen * _GOLDEN)
-        u = (past >> np.uint64(11)).astype(np.float64) / 2.0**53
+        u, past = draw(past, seen)
         bold = u < np.asarray(self.table.p_high)[busy]
         targets = np.where(
             bold, np.asarray(self.table.high)[busy], np.asarray(self.table.low)[busy]

@@ -81,8 +81,20 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=100)
 
 
+def _flag(args: Args, name: str) -> str | None:
+    """The last value of a flag given as `--name value` or `--name=value`, or None."""
+    pairs = zip(args, [*args[1:], ""], strict=True)
+    found = [
+        after if arg == name else arg.partition("=")[2]
+        for arg, after in pairs
+        if arg == name or arg.startswith(f"{name}=")
+    ]
+    return found[-1] if found else None
+
+
 def _train(args: Args) -> int:
     """Train a policy, judge it against the rules, write TensorBoard logs, export it."""
+    from quietdial.agents.learners.config import ALGORITHM_NAMES
     from quietdial.experiments.config import RunConfig, load_run_config
     from quietdial.experiments.train import run_training
 
@@ -90,6 +102,10 @@ def _train(args: Args) -> int:
     default = RunConfig()
     if rest and not rest[0].startswith("-"):
         default = load_run_config(rest.pop(0))
+    algorithm = _flag(rest, "--learner.algorithm")
+    if algorithm in ALGORITHM_NAMES:  # its preset fills what is not given
+        learner = default.learner.with_algorithm(algorithm)
+        default = default.model_copy(update={"learner": learner})
     config = _parse(
         RunConfig,
         rest,

@@ -89,7 +89,7 @@ def make_world(
         spec, interval_s = policy.spec, scenario.episode.decision_interval_s
         for what, its, here in (
             ("observation fields", spec.features, features_of(world.fields)),
-            ("number of actions", spec.n_actions, getattr(world.action_space, "n", None)),
+            ("number of actions", _n_answers(policy), getattr(world.action_space, "n", None)),
             ("decision interval [s]", spec.decision_interval_s, interval_s),
         ):
             if its != here:
@@ -99,6 +99,11 @@ def make_world(
                     f"{scenario.name!r}: the {what} differ{shown}"
                 )
     return world
+
+
+def _n_answers(policy: LearnedPolicy) -> int | None:
+    """Actions that the world must have; None where the answer is a threshold."""
+    return None if policy.action == "theta" else policy.spec.n_actions
 
 
 def play_days(
@@ -279,6 +284,7 @@ class _Sweep:
             raise ConfigError(f"{policy.name} has no knob to tune")
         self.low, self.high = policy.knob_range
         self.start = min(max(policy.knob, self.low), self.high)
+        self.sign = -1.0 if getattr(policy, "knob_lowers", False) else 1.0
         self.tried: dict[float, tuple[float, float]] = {}
 
     def measure(self, knob: float) -> None:
@@ -327,7 +333,7 @@ class _Sweep:
         """The knob to measure next on the way to `rate`; None if there is none left."""
         if not self.tried:
             return self.start
-        knobs = sorted(self.tried)
+        knobs = sorted(self.tried, key=self._place)
         x = [self._place(knob) for knob in knobs]
         y = [_height(self.tried[knob][0], rate) for knob in knobs]
         for i in range(len(knobs) - 1):
@@ -340,14 +346,14 @@ class _Sweep:
         share = min(max(y[0] / (y[0] - y[1]), 0.15), 0.85)
         knob = self._knob(x[0] + share * (x[1] - x[0]))
         too_near = self.resolution * max(abs(knob), 1e-6)
-        return None if min(knob - knobs[0], knobs[1] - knob) <= too_near else knob
+        return None if min(abs(knob - knobs[0]), abs(knobs[1] - knob)) <= too_near else knob
 
     def _beyond(self, x: list[float], y: list[float]) -> float | None:
         """A step out of the measured range, along the line through the two outermost knobs."""
         up = y[-1] <= 0.0
         end, inner = (-1, -2) if up else (0, 1)
         slope = 0.0 if len(x) < 2 else (y[end] - y[inner]) / (x[end] - x[inner])
-        width = self._place(self.high) - self._place(self.low)
+        width = abs(self._place(self.high) - self._place(self.low))
         step = 1.15 * abs(y[end]) / slope if slope > 0.0 else math.inf
         first = 0.04 * width
         step = min(max(step, 0.25 * first), 5.0 * first if len(x) > 1 else first)
@@ -355,11 +361,11 @@ class _Sweep:
         return None if knob in self.tried else knob
 
     def _place(self, knob: float) -> float:
-        """Knobs above 0 are measured in ratios, others in differences."""
-        return math.log(knob) if self.low > 0.0 else knob
+        """Knobs above 0 are measured in ratios, others in differences; a price from above."""
+        return self.sign * (math.log(knob) if self.low > 0.0 else knob)
 
     def _knob(self, place: float) -> float:
-        knob = math.exp(place) if self.low > 0.0 else place
+        knob = math.exp(self.sign * place) if self.low > 0.0 else self.sign * place
         return min(max(knob, self.low), self.high)
 
 

@@ -34,7 +34,7 @@ from quietdial.agents.learners.training import (
     make_training_env,
     train,
 )
-from quietdial.agents.policy import LearnedPolicy, scenario_sha256, tensors_of
+from quietdial.agents.policy import LearnedPolicy, scenario_sha256
 from quietdial.envs.errors import CheckpointError, ConfigError
 from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.state import BREAK, COUNT, IDLE, IN_FLIGHT, TALK, WRAP
@@ -90,6 +90,7 @@ def run_training(
     require_cap(scenario)
     make_training_env(config.learner.model_copy(update={"n_envs": 1}), scenario).close()
     values = config.model_dump(mode="json")
+    name = config.learner.algorithm
     seeds = {
         "learner": config.learner.seed,
         "train": config.learner.seed * SEED_STRIDE,
@@ -107,15 +108,15 @@ def run_training(
             f"{config.learner.planned_steps / 1e6:.1f} M decisions. Run folder: {folder.path}"
         )
         writer.config(values | {"scenario_file": scenario.model_dump(mode="json")})
-        writer.layout(["ppo-lagrangian", *(rule.name for rule in rules())])
+        writer.layout([name, *(rule.name for rule in rules())])
         writer.hparams(
             values["learner"] | {"scenario": scenario.name, "cap": scenario.rule.cap},
             [
-                eval_tag("ppo-lagrangian", EvalQuantity.UTILISATION),
-                eval_tag("ppo-lagrangian", EvalQuantity.SILENT_RATE),
-                eval_tag("ppo-lagrangian", EvalQuantity.SILENT_RATE_UPPER),
-                eval_tag("ppo-lagrangian", EvalQuantity.CONVERSATIONS),
-                eval_tag("ppo-lagrangian", EvalQuantity.P_DAY_BREAKS_CAP),
+                eval_tag(name, EvalQuantity.UTILISATION),
+                eval_tag(name, EvalQuantity.SILENT_RATE),
+                eval_tag(name, EvalQuantity.SILENT_RATE_UPPER),
+                eval_tag(name, EvalQuantity.CONVERSATIONS),
+                eval_tag(name, EvalQuantity.P_DAY_BREAKS_CAP),
             ],
         )
         writer.flush()
@@ -147,7 +148,7 @@ def run_training(
         }
         report.write(verdict, folder.path, extra, command)
         _show(verdict, best, scenario, writer, trained.steps, command)
-        exported = _export(best, folder.path) if config.export else None
+        exported = _export(best, folder.path, console) if config.export else None
         folder.finish("finished", verdict=report.sentences(verdict))
     print_verdict(verdict, console)
     console.print(f"Report and picture: {folder.path}/verdict.md, {folder.path}/evaluation.png")
@@ -251,8 +252,8 @@ def judge_with_progress(
 def _keep_policy(folder: Path, policy: LearnedPolicy, trained: TrainedPolicy) -> None:
     if trained.checkpoint is None:
         raise CheckpointError(f"{folder}: training left no checkpoint")
-    state = load_state(trained.checkpoint).model_copy(update={"base_theta": policy.base_theta})
-    save_checkpoint(folder / POLICY_FOLDER, state, tensors_of(policy.layers))
+    state = load_state(trained.checkpoint).showing(policy)
+    save_checkpoint(folder / POLICY_FOLDER, state, policy.tensors())
 
 
 def load_run_policy(path: str | Path) -> LearnedPolicy:
@@ -324,9 +325,13 @@ def outside_checkpoints(out: Path) -> Path:
     return out
 
 
-def _export(policy: LearnedPolicy, folder: Path) -> Path:
-    from quietdial.agents.export import export_policy
+def _export(policy: LearnedPolicy, folder: Path, console: Console) -> Path | None:
+    from quietdial.agents.export import export_policy, why_not_exportable
 
+    reason = why_not_exportable(policy)
+    if reason is not None:
+        console.print(f"Not exported: {reason}")
+        return None
     return export_policy(policy, folder / "export")
 
 

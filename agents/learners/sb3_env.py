@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import Space, Wrapper
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import FieldLike
+from quietdial.agents.policy import FieldLike, log_multiplier, theta_of
 from quietdial.envs.errors import ConfigError, MissingExtraError
 
 try:
@@ -75,27 +76,39 @@ class SameStepVecEnv(VecEnv):
     reward, so that environment must be made with
     ``silent_penalty=0``.
 
+    With `conditioned`, every episode of a row has a price of its own, log-uniform in that range,
+    drawn from (seed, "multiplier", row, episode of the row), and log(price / 150) is the last
+    number of the observation. With `theta_range`, the learner's action is a number in [-1, 1] and
+    the environment's a threshold, see :func:`~quietdial.agents.policy.theta_of`.
+
     The info of an ended row has ``terminal_observation``, ``TimeLimit.truncated`` and ``episode``;
     all other rows share one empty dict, which must not be written to.
 
     Args:
         env: a pacing vector environment in SAME_STEP mode.
-        n_agents: agents of one campaign.
-        cap: silent rate that the constraint allows, fraction of answered.
+        n_agents: agents of one campaign; one number, or one per row (B,).
+        cap: silent rate that the constraint allows, fraction of answered; or one per row (B,).
         decision_interval_s: time between two decisions, seconds.
-        multiplier: price of a silent call, agent-seconds; may be set at any time.
+        multiplier: price of a silent call, agent-seconds; may be set at any time; one number, or
+            one per row (B,).
         reward_scale: factor on the whole reward.
+        theta_range: thresholds at -1 and 1 of a continuous action; none: actions as they are.
+        conditioned: lowest and highest price of an episode, agent-seconds; none: `multiplier`.
+        seed: of the prices of the episodes.
     """
 
     def __init__(
         self,
         env: BatchedPacing,
         *,
-        n_agents: int,
-        cap: float,
+        n_agents: int | NDArray[np.int64],
+        cap: float | NDArray[np.float64],
         decision_interval_s: float = 1.0,
-        multiplier: float = 150.0,
+        multiplier: float | NDArray[np.float64] = 150.0,
         reward_scale: float = 0.05,
+        theta_range: tuple[float, float] | None = None,
+        conditioned: tuple[float, float] | None = None,
+        seed: int = 0,
     ) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
@@ -108,6 +121,10 @@ class SameStepVecEnv(VecEnv):
         self.decision_interval_s = decision_interval_s
         self.multiplier = multiplier
         self.reward_scale = reward_scale
+        self.theta_range = theta_range
+        self.conditioned = conditioned
+        self._price_seed = seed
+        self._episodes = np.zeros(env.num_envs, dtype=np.int64)
         self._nothing: dict[str, Any] = {}
         self._actions: NDArray[Any] | None = None
         self._started_s = time.perf_counter()
@@ -118,7 +135,19 @@ class SameStepVecEnv(VecEnv):
         self._steps = 0
         self._base: dict[str, float] = {}
         self._ended: dict[str, float] = {}
-        super().__init__(n, env.single_observation_space, env.single_action_space)
+        observations, actions = env.single_observation_space, env.single_action_space
+        if conditioned is not None:
+            if not isinstance(observations, Box):
+                raise ConfigError(f"conditioned training needs a Box, not {observations}")
+            low, high = (float(log_multiplier(price)) for price in conditioned)
+            observations = Box(
+                np.append(observations.low, np.float32(low)),
+                np.append(observations.high, np.float32(high)),
+                dtype=np.float32,
+            )
+        if theta_range is not None:
+            actions = Box(-1.0, 1.0, (1,), np.float32)
+        super().__init__(n, observations, actions)
 
     # ---------------------------------------------------------------------------- running
 
@@ -135,11 +164,31 @@ class SameStepVecEnv(VecEnv):
         self._episode_length[:] = 0
         self._started_s = time.perf_counter()
         self._start_window()
-        return np.asarray(obs)
+        if self.conditioned is not None:
+            self.multiplier = np.zeros(self.num_envs)
+            self._new_prices(range(self.num_envs))
+        return self._shown(np.asarray(obs))
+
+    def _new_prices(self, rows: Iterable[int]) -> None:
+        """Draw the price of the episode that begins in each of these rows."""
+        if self.conditioned is None or not isinstance(self.multiplier, np.ndarray):
+            return
+        low, high = self.conditioned
+        for row in rows:
+            key = [self._price_seed, *b"multiplier", row, int(self._episodes[row])]
+            share = np.random.default_rng(key).random()
+            self.multiplier[row] = low * (high / low) ** share
+            self._episodes[row] += 1
+
+    def _shown(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The observation with the price, if there is one for each episode."""
+        if self.conditioned is None:
+            return obs
+        return np.column_stack([obs, log_multiplier(self.multiplier).astype(np.float32)])
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for :meth:`step_wait`."""
-        self._actions = actions
+        self._actions = actions if self.theta_range is None else theta_of(actions, self.theta_range)
 
     def step_wait(
         self,
@@ -168,7 +217,7 @@ class SameStepVecEnv(VecEnv):
         row_infos = [self._nothing] * self.num_envs
         if any_done:
             self._end_rows(done, terminated, infos, row_infos)
-        return obs, shaped.astype(np.float32), done, row_infos
+        return self._shown(obs), shaped.astype(np.float32), done, row_infos
 
     def _end_rows(
         self,
@@ -178,9 +227,15 @@ class SameStepVecEnv(VecEnv):
         row_infos: list[dict[str, Any]],
     ) -> None:
         elapsed_s = time.perf_counter() - self._started_s
-        for i in np.flatnonzero(done).tolist():
+        ended = np.flatnonzero(done).tolist()
+        last = {i: np.asarray(infos["final_obs"][i]) for i in ended}
+        if isinstance(self.multiplier, np.ndarray) and self.conditioned is not None:
+            price = log_multiplier(self.multiplier).astype(np.float32)
+            last = {i: np.append(final, price[i]) for i, final in last.items()}
+            self._new_prices(ended)
+        for i in ended:
             row_infos[i] = {
-                "terminal_observation": np.asarray(infos["final_obs"][i]),
+                "terminal_observation": last[i],
                 "TimeLimit.truncated": not bool(terminated[i]),
                 "episode": {
                     "r": float(self._episode_return[i]),

@@ -1,8 +1,8 @@
-"""PPO under a cap on the silent-call rate: stable-baselines3's PPO with a Lagrangian multiplier.
+"""Training under a cap on the silent-call rate, with any algorithm of algorithms.py.
 
 The learner maximises busy agents minus the price of silent calls above the target rate; the price
-(the multiplier) follows the measured rate after every rollout. Settings are those that worked in
-the science study (sections C, E and F) and in the performance study (section 7).
+(the multiplier) follows the measured rate, or is fixed. The settings of `ppo-lagrangian` are those
+that worked in the science study (sections C, E and F) and in the performance study (section 7).
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
-from quietdial.agents.learners.config import SEED_STRIDE, LearnerConfig, require_cap
-from quietdial.agents.learners.fast_policy import FastDiscretePolicy, starting_bias
-from quietdial.agents.learners.lagrange import PiMultiplier
+from quietdial.agents.learners.algorithms import actor_tensors, build_model, optimizers
+from quietdial.agents.learners.config import OFF_POLICY, SEED_STRIDE, LearnerConfig, require_cap
+from quietdial.agents.learners.lagrange import Multiplier, make_multiplier
 from quietdial.agents.learners.sb3_env import BatchedPacing, SameStepVecEnv
 from quietdial.agents.policy import (
     LearnedPolicy,
     PolicySpec,
     layers_from,
+    memory_from,
 )
-from quietdial.envs.errors import ConfigError, MissingExtraError
+from quietdial.envs.errors import MissingExtraError
 from quietdial.envs.scenario import Scenario
 
 try:
     import torch
-    from stable_baselines3 import PPO
+    from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.logger import Logger
 except ImportError as error:  # pragma: no cover - tested in a bare environment
@@ -43,7 +44,6 @@ __all__ = [
     "LearnerConfig",
     "RolloutReport",
     "TrainedPolicy",
-    "actor_layers",
     "make_training_env",
     "train",
 ]
@@ -51,10 +51,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RolloutReport:
-    """What one rollout of training showed; sampled actions, all campaigns together.
+    """What training showed since the last report; explored actions, all campaigns together.
 
     Attributes:
-        rollout: number of the rollout, from 1.
+        rollout: number of the report, from 1; one for each rollout, or for several short ones.
         step: environment steps so far.
         total_steps: environment steps that will be run.
         silent_rate: silent / answered in this rollout (NaN with nothing answered).
@@ -142,7 +142,8 @@ def train(
         config: settings.
         scenario: the world.
         logger: stable-baselines3 logger for `pacing/`, `safety/`, `train/`, `time/`; none: silent.
-        on_rollout: called after every rollout, before the update that it feeds.
+        on_rollout: called after every rollout (or several short ones), before the update that
+            it feeds.
         should_stop: asked after every decision; True ends training.
         checkpoints: folder for checkpoints; none: nothing is written.
         make_env: how to make the environment (tests).
@@ -168,15 +169,18 @@ def train(
             decision_interval_s=scenario.episode.decision_interval_s,
             multiplier=config.initial_multiplier,
             reward_scale=config.reward_scale,
+            theta_range=config.theta_range if config.action == "theta" else None,
+            conditioned=config.conditioned,
+            seed=config.seed,
         )
-        model = _build_ppo(config, vec_env, scenario.episode.decision_interval_s)
+        model = build_model(config, vec_env, scenario.episode.decision_interval_s)
         model.set_logger(logger if logger is not None else Logger(None, []))
         vec_env.seed(config.seed * SEED_STRIDE)
         keeper = _Keeper(config, _spec(config, scenario, env), checkpoints)
         callback = _Lagrangian(
             config=config,
             vec_env=vec_env,
-            multiplier=PiMultiplier(target, config.initial_multiplier),
+            multiplier=make_multiplier(config.multiplier, target, config.initial_multiplier),
             keeper=keeper,
             on_rollout=on_rollout,
             should_stop=should_stop,
@@ -185,7 +189,9 @@ def train(
         )
         completed = True
         try:
-            model.learn(config.total_steps, callback=callback)
+            # what learns from a store would report by episodes: the callback does it instead
+            every = None if config.algorithm in OFF_POLICY else config.rollouts_per_report
+            model.learn(config.total_steps, callback=callback, log_interval=every)  # type: ignore[arg-type]
         except KeyboardInterrupt:
             completed = False
         except BaseException:
@@ -210,45 +216,6 @@ def train(
         torch.set_num_threads(threads)
 
 
-def actor_layers(policy: FastDiscretePolicy) -> dict[str, NDArray[np.float32]]:
-    """The actor of a stable-baselines3 policy, named as :func:`~.policy.tensors_of` names it."""
-    linear = [m for m in policy.mlp_extractor.policy_net if isinstance(m, torch.nn.Linear)]
-    linear.append(policy.action_net)  # type: ignore[arg-type, unused-ignore]
-    tensors: dict[str, NDArray[np.float32]] = {}
-    for i, module in enumerate(linear):
-        weight, bias = module.weight.detach(), module.bias.detach()
-        tensors[f"actor.{i}.weight"] = weight.t().contiguous().cpu().numpy().copy()
-        tensors[f"actor.{i}.bias"] = bias.cpu().numpy().copy()
-    return tensors
-
-
-def _build_ppo(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> PPO:
-    space = vec_env.action_space
-    if not isinstance(space, spaces.Discrete):
-        raise ConfigError(f"action {config.action!r} gave the space {space}; Discrete is needed")
-    first, share = config.learning_rate, config.final_learning_rate_share
-    return PPO(
-        FastDiscretePolicy,
-        vec_env,
-        learning_rate=lambda remaining: first * (share + (1.0 - share) * remaining),
-        n_steps=config.n_steps,
-        batch_size=config.batch_size,
-        n_epochs=config.n_epochs,
-        gamma=config.discount(interval_s),
-        gae_lambda=config.gae_lambda,
-        clip_range=config.clip_range,
-        ent_coef=config.ent_coef,
-        vf_coef=config.vf_coef,
-        max_grad_norm=config.max_grad_norm,
-        policy_kwargs={
-            "net_arch": {"pi": list(config.net), "vf": list(config.net)},
-            "logit_bias": starting_bias(config.action, int(space.n), config.residual_bias),
-        },
-        seed=config.seed,
-        device="cpu",
-    )
-
-
 def _spec(config: LearnerConfig, scenario: Scenario, env: BatchedPacing) -> PolicySpec:
     space = env.single_action_space
     return PolicySpec.of(
@@ -256,7 +223,9 @@ def _spec(config: LearnerConfig, scenario: Scenario, env: BatchedPacing) -> Poli
         observation=config.observation,
         action=config.action,
         fields=env.observation_spec,
-        n_actions=int(space.n) if isinstance(space, spaces.Discrete) else 0,
+        n_actions=int(space.n) if isinstance(space, spaces.Discrete) else 1,
+        theta_range=config.theta_range if config.action == "theta" else None,
+        conditioned=config.conditioned,
     )
 
 
@@ -274,21 +243,19 @@ class _Keeper:
         self._saved: Path | None = None
         self._saved_step = -1
 
-    def keep(self, model: PPO, multiplier: PiMultiplier) -> None:
+    def keep(self, model: BaseAlgorithm, multiplier: Multiplier) -> None:
         """Copy everything that a checkpoint holds."""
-        policy = model.policy
-        if not isinstance(policy, FastDiscretePolicy):
-            raise ConfigError(f"the learner's policy is a {type(policy).__name__}")
+        policy: torch.nn.Module = model.policy
         named = dict(policy.named_parameters())
-        weights = actor_layers(policy)
+        weights = actor_tensors(self._config, policy)
         for name, parameter in named.items():
             weights[f"learner.{name}"] = parameter.detach().cpu().numpy().copy()
         optimizer: dict[str, NDArray[np.float32]] = {}
-        state = policy.optimizer.state
-        for name, parameter in named.items():
-            for key, value in state.get(parameter, {}).items():
-                if isinstance(value, torch.Tensor):
-                    optimizer[f"{name}.{key}"] = value.detach().cpu().numpy().copy()
+        for one in optimizers(policy):
+            for name, parameter in named.items():
+                for key, value in one.state.get(parameter, {}).items():
+                    if isinstance(value, torch.Tensor):
+                        optimizer[f"{name}.{key}"] = value.detach().cpu().numpy().copy()
         self._weights, self._optimizer = weights, optimizer
         self.multiplier = multiplier.state_dict()
         self.step = model.num_timesteps
@@ -296,42 +263,54 @@ class _Keeper:
     def save(self) -> Path | None:
         """Write what was kept last, once; return the newest checkpoint."""
         if self._root is not None and self._weights and self._saved_step != self.step:
+            policy = self.policy()
             state = PolicyState(
                 step=self.step,
-                name="ppo-lagrangian",
-                base_theta=self._config.base_theta,
+                name=policy.name,
+                base_theta=policy.base_theta,
                 spec=self._spec,
                 net=self._config.net,
                 multiplier=self.multiplier,
                 config=self._config.model_dump(mode="json"),
-            )
+                memory=None if policy.memory is None else policy.memory.size,
+            ).showing(policy)
             self._saved = save_checkpoint(self._root, state, self._weights, self._optimizer)
             self._saved_step = self.step
         return self._saved
 
     def policy(self) -> LearnedPolicy:
         """The actor that was kept last."""
+        config = self._config
+        price = None
+        if config.conditioned is not None:
+            low, high = config.conditioned
+            price = min(max(config.initial_multiplier, low), high)
         return LearnedPolicy(
             layers=layers_from(self._weights),
             spec=self._spec,
-            base_theta=self._config.base_theta,
+            base_theta=config.base_theta,
+            name=config.algorithm,
             training={
                 "step": self.step,
-                "config": self._config.model_dump(mode="json"),
+                "config": config.model_dump(mode="json"),
                 "multiplier": dict(self.multiplier),
             },
+            multiplier=price,
+            deployed=config.deployed,
+            seed=config.seed,
+            memory=memory_from(self._weights),
         )
 
 
 class _Lagrangian(BaseCallback):
-    """Moves the multiplier after every rollout, logs, reports, keeps checkpoints."""
+    """Moves the multiplier after a rollout (or several), logs, reports, keeps checkpoints."""
 
     def __init__(
         self,
         *,
         config: LearnerConfig,
         vec_env: SameStepVecEnv,
-        multiplier: PiMultiplier,
+        multiplier: Multiplier,
         keeper: _Keeper,
         on_rollout: Callable[[RolloutReport], None] | None,
         should_stop: Callable[[], bool] | None,
@@ -348,13 +327,16 @@ class _Lagrangian(BaseCallback):
         self._should_stop = should_stop
         self._started_s = started_s
         self._rollout = 0
+        self._rollouts = 0  # short ones that are reported together count one by one here
+        self._kept = -1
         self._cap = cap
         self._last: tuple[float, int] = (time.perf_counter(), 0)
 
     def _on_rollout_start(self) -> None:
         """After every update (and before the first): the weights are whole."""
-        if not isinstance(self.model, PPO):
-            raise ConfigError(f"the learner is a {type(self.model).__name__}, not PPO")
+        if self._kept == self._rollout:
+            return
+        self._kept = self._rollout
         self._keeper.keep(self.model, self.multiplier)
         if self._rollout % self._config.checkpoint_every == 0 and self._rollout:
             self._keeper.save()
@@ -365,9 +347,14 @@ class _Lagrangian(BaseCallback):
         return not self.stopped
 
     def _on_rollout_end(self) -> None:
+        self._rollouts += 1
+        if self._rollouts % self._config.rollouts_per_report:
+            return
         window = self._vec_env.take_window()
         silent, answered = window["window_silent"], window["window_answered"]
-        self._vec_env.multiplier = self.multiplier.update(silent, answered)
+        price = self.multiplier.update(silent, answered)
+        if self._config.conditioned is None:
+            self._vec_env.multiplier = price
         self._rollout += 1
         now_s, (then_s, then_step) = time.perf_counter(), self._last
         self._last = (now_s, self.num_timesteps)
@@ -409,5 +396,8 @@ class _Lagrangian(BaseCallback):
         self.logger.record("pacing/conversations_per_agent_h", report.conversations_per_agent_h)
         self.logger.record("pacing/dials_per_agent_h", report.dials_per_agent_h)
         self.logger.record("pacing/reward", report.reward)
+        if self._config.algorithm in OFF_POLICY:
+            self.logger.record("time/fps", int(report.fps))
+            self.logger.dump(step=self.num_timesteps)
         if self._report is not None:
             self._report(report)

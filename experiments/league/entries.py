@@ -108,7 +108,9 @@ def settings_of(policy: Policy) -> str:
     if not isinstance(policy, LearnedPolicy):
         return repr(policy)
     digest = hashlib.sha256()
-    for layer in policy.layers:
-        digest.update(layer.weight.tobytes())
-        digest.update(layer.bias.tobytes())
-    return f"{policy.spec.model_dump_json()} {policy.base_theta} {digest.hexdigest()}"
+    for name, values in sorted(policy.tensors().items()):
+        digest.update(name.encode())
+        digest.update(values.tobytes())
+    knobs = f"{policy.base_theta} {policy.theta_scale} {policy.multiplier}"
+    how = f"{policy.deployed} {policy.seed}"
+    return f"{policy.spec.model_dump_json()} {knobs} {how} {digest.hexdigest()}"
