@@ -35,6 +35,7 @@ from quietdial.agents.learners.training import (
     train,
 )
 from quietdial.agents.policy import LearnedPolicy, scenario_sha256
+from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.errors import CheckpointError, ConfigError
 from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.state import BREAK, COUNT, IDLE, IN_FLIGHT, TALK, WRAP
@@ -89,6 +90,8 @@ def run_training(
     scenario = load_scenario(config.scenario)
     require_cap(scenario)
     make_training_env(config.learner.model_copy(update={"n_envs": 1}), scenario).close()
+    if config.learner.warm_start is not None:
+        rule_named(config.learner.warm_start)
     values = config.model_dump(mode="json")
     name = config.learner.algorithm
     seeds = {

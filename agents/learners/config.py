@@ -38,6 +38,8 @@ OFF_POLICY: Final = frozenset({"dqn", "qr-dqn", "sac"})
 
 _WITH_MINIBATCHES: Final = frozenset({"ppo-lagrangian", "ppo", "maskable-ppo", "recurrent-ppo"})
 
+_CLONED: Final = frozenset({"ppo-lagrangian", "ppo", "maskable-ppo", "a2c", "trpo"})
+
 _STORED: Final[dict[str, Any]] = {  # common to what learns from a store
     "multiplier": "fixed",  # the store holds rewards at old prices
     "n_envs": 64,
@@ -185,6 +187,12 @@ class LearnerConfig(BaseModel):
     n_critic_updates: int = Field(
         default=4, ge=1, le=1000, description="passes of trpo's critic over each rollout"
     )
+    warm_start: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="rule (docs/pacing-rules.md) that the actor is a copy of when learning starts",
+    )
     deployed: Deployed = Field(
         default="argmax", description="how the trained policy is read off and judged"
     )
@@ -195,7 +203,10 @@ class LearnerConfig(BaseModel):
     )
     seed: int = Field(default=1, ge=0, le=240_000, description="seed of weights, worlds, sampling")
     checkpoint_every: int = Field(
-        default=10, ge=1, le=1_000_000, description="rollouts between checkpoints"
+        default=10, ge=1, le=1_000_000, description="reports between checkpoints"
+    )
+    keep_checkpoints: int = Field(
+        default=3, ge=1, le=100_000, description="newest checkpoints that stay"
     )
 
     @model_validator(mode="before")
@@ -237,6 +248,13 @@ class LearnerConfig(BaseModel):
                     f"multiplier = {self.multiplier!r} does not fit conditioned training, where "
                     "every episode has its own price; use fixed"
                 )
+        if self.warm_start is not None and (
+            self.algorithm not in _CLONED or self.action not in ("residual", "dials")
+        ):
+            raise ValueError(
+                f"warm_start = {self.warm_start!r} needs algorithm {', '.join(sorted(_CLONED))} "
+                "and action residual or dials"
+            )
         if not all(0 <= share <= 1 for share in self.exploration):
             raise ValueError(f"exploration = {self.exploration}: both must be between 0 and 1")
         if self.deployed == "sampled" and self.algorithm in OFF_POLICY:

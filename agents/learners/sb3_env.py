@@ -131,7 +131,7 @@ class SameStepVecEnv(VecEnv):
         n = env.num_envs
         self._episode_return = np.zeros(n)
         self._episode_length = np.zeros(n, dtype=np.int64)
-        self._silent = self._answered = self._reward = 0.0
+        self._silent = self._answered = self._reward = self._allowed = 0.0
         self._steps = 0
         self._base: dict[str, float] = {}
         self._ended: dict[str, float] = {}
@@ -211,6 +211,8 @@ class SameStepVecEnv(VecEnv):
         self._silent += float(cost.sum())
         self._answered += float(answered.sum())
         self._reward += float(reward.sum())
+        if isinstance(self.cap, np.ndarray):
+            self._allowed += float((self.cap * answered).sum())
         self._steps += self.num_envs
         self._episode_return += shaped
         self._episode_length += 1
@@ -254,7 +256,7 @@ class SameStepVecEnv(VecEnv):
     # ---------------------------------------------------------------------------- accounting
 
     def _start_window(self) -> None:
-        self._silent = self._answered = self._reward = 0.0
+        self._silent = self._answered = self._reward = self._allowed = 0.0
         self._steps = 0
         self._base = {name: float(values.sum()) for name, values in self.env.totals().items()}
         self._ended = {}
@@ -265,7 +267,8 @@ class SameStepVecEnv(VecEnv):
         Returns:
             The environment's totals by name (`answered`, `silent`, `talk_s`, ...), with `steps`
             (environment steps), `window_silent` and `window_answered` (calls, summed step by step)
-            and `reward` (sum of the environment's own reward).
+            and `reward` (sum of the environment's own reward). With a cap for each row also
+            `window_allowed`, the sum of cap x answered.
         """
         window = {
             name: float(values.sum()) - self._base.get(name, 0.0) + self._ended.get(name, 0.0)
@@ -274,6 +277,8 @@ class SameStepVecEnv(VecEnv):
         window["window_silent"] = self._silent
         window["window_answered"] = self._answered
         window["reward"] = self._reward
+        if isinstance(self.cap, np.ndarray):
+            window["window_allowed"] = self._allowed
         window["steps"] = float(self._steps)
         self._start_window()
         return window

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,19 @@ from numpy.typing import NDArray
 
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
 from quietdial.agents.learners.algorithms import actor_tensors, build_model, optimizers
+from quietdial.agents.learners.cloning import clone, lessons_of
 from quietdial.agents.learners.config import OFF_POLICY, SEED_STRIDE, LearnerConfig, require_cap
 from quietdial.agents.learners.lagrange import Multiplier, make_multiplier
 from quietdial.agents.learners.sb3_env import BatchedPacing, SameStepVecEnv
 from quietdial.agents.policy import (
     LearnedPolicy,
+    Policy,
     PolicySpec,
     layers_from,
+    log_multiplier,
     memory_from,
 )
+from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.errors import MissingExtraError
 from quietdial.envs.scenario import Scenario
 
@@ -132,6 +136,7 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     checkpoints: Path | None = None,
     make_env: Callable[[LearnerConfig, Scenario], BatchedPacing] = make_training_env,
+    teacher: Policy | None = None,
 ) -> TrainedPolicy:
     """Train a pacing policy under the scenario's cap on the silent-call rate.
 
@@ -146,7 +151,9 @@ def train(
             it feeds.
         should_stop: asked after every decision; True ends training.
         checkpoints: folder for checkpoints; none: nothing is written.
-        make_env: how to make the environment (tests).
+        make_env: how to make the campaigns, for instance many floors at once; where these tell
+            `n_agents_by_row` and `caps_by_row`, (B,) each, every row pays by its own.
+        teacher: the policy that the actor starts as a copy of; none: the rule `config.warm_start`.
 
     Returns:
         The policy and how training ended.
@@ -162,10 +169,11 @@ def train(
     env = make_env(config, scenario)
     try:
         target = config.target(scenario.rule.cap)
+        caps = getattr(env, "caps_by_row", None)
         vec_env = SameStepVecEnv(
             env,
-            n_agents=scenario.floor.n_agents,
-            cap=target,
+            n_agents=getattr(env, "n_agents_by_row", scenario.floor.n_agents),
+            cap=target if caps is None else np.array([config.target(float(cap)) for cap in caps]),
             decision_interval_s=scenario.episode.decision_interval_s,
             multiplier=config.initial_multiplier,
             reward_scale=config.reward_scale,
@@ -174,6 +182,8 @@ def train(
             seed=config.seed,
         )
         model = build_model(config, vec_env, scenario.episode.decision_interval_s)
+        if teacher is not None or config.warm_start is not None:
+            _warm_start(config, scenario, model, teacher or rule_named(config.warm_start or ""))
         model.set_logger(logger if logger is not None else Logger(None, []))
         vec_env.seed(config.seed * SEED_STRIDE)
         keeper = _Keeper(config, _spec(config, scenario, env), checkpoints)
@@ -214,6 +224,27 @@ def train(
     finally:
         env.close()
         torch.set_num_threads(threads)
+
+
+def _warm_start(
+    config: LearnerConfig, scenario: Scenario, model: BaseAlgorithm, teacher: Policy
+) -> None:
+    """Make the model's actor a copy of a teacher, at every price if it is conditioned."""
+    lessons = lessons_of(
+        teacher,
+        scenario,
+        observation=config.observation,
+        action=config.action,
+        base_theta=config.base_theta,
+        seed=config.seed,
+        horizon_s=config.horizon_s,
+    )
+    if config.conditioned is not None:
+        low, high = (float(log_multiplier(price)) for price in config.conditioned)
+        rng = np.random.default_rng([config.seed, *b"lessons"])
+        prices = rng.uniform(low, high, (*lessons.actions.shape, 1)).astype(np.float32)
+        lessons = replace(lessons, obs=np.concatenate([lessons.obs, prices], axis=2))
+    clone(model.policy, lessons, seed=config.seed)
 
 
 def _spec(config: LearnerConfig, scenario: Scenario, env: BatchedPacing) -> PolicySpec:
@@ -274,7 +305,13 @@ class _Keeper:
                 config=self._config.model_dump(mode="json"),
                 memory=None if policy.memory is None else policy.memory.size,
             ).showing(policy)
-            self._saved = save_checkpoint(self._root, state, self._weights, self._optimizer)
+            self._saved = save_checkpoint(
+                self._root,
+                state,
+                self._weights,
+                self._optimizer,
+                keep=self._config.keep_checkpoints,
+            )
             self._saved_step = self.step
         return self._saved
 
@@ -352,7 +389,10 @@ class _Lagrangian(BaseCallback):
             return
         window = self._vec_env.take_window()
         silent, answered = window["window_silent"], window["window_answered"]
-        price = self.multiplier.update(silent, answered)
+        weighed = silent
+        if "window_allowed" in window and answered:  # rows with caps of their own
+            weighed *= self.multiplier.target * answered / window["window_allowed"]
+        price = self.multiplier.update(weighed, answered)
         if self._config.conditioned is None:
             self._vec_env.multiplier = price
         self._rollout += 1

@@ -33,6 +33,7 @@ from quietdial.agents.rules.uccx import Uccx
 from quietdial.agents.rules.unicom import Dctr, Predict1, Predict1PI
 from quietdial.agents.rules.vicidial import OSDial, RatioManager, VICIdial
 from quietdial.agents.rules.webitel import Webitel
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.params import Knowledge
 
 
@@ -55,6 +56,17 @@ class Listed(NamedTuple):
 def catalogue() -> tuple[Listed, ...]:
     """Every rule of the league."""
     return (*_simple(), *_as_shipped(), *_products(), *_patents(), *_index_rules(), *_privileged())
+
+
+def rule_named(name: str) -> Rule:
+    """The rule that the list has under this name (ConfigError: there is none)."""
+    listed = catalogue()
+    for entry in listed:
+        if entry.name == name:
+            return entry.rule
+    raise ConfigError(
+        f"rule {name!r} is not known; use one of: {', '.join(entry.name for entry in listed)}"
+    )
 
 
 def _simple() -> tuple[Listed, ...]:

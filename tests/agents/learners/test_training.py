@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from pydantic import ValidationError
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from quietdial.agents.checkpoint import load_policy, load_state
+from quietdial.agents.learners.sb3_env import SameStepVecEnv
 from quietdial.agents.learners.training import (
     LearnerConfig,
     RolloutReport,
     train,
 )
+from quietdial.agents.policy import Layer
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
+from quietdial.experiments.evaluate import play_days, silent_rate, tune, tune_seeds
 
 SMALL = LearnerConfig(
     total_steps=4096,
@@ -191,3 +195,151 @@ def test_train__improves_the_constrained_objective(scenario: Scenario) -> None:
 
     assert value(reports[-10:]) > value(reports[1:6]) + 0.05
     assert np.mean([r.silent_rate for r in reports[-10:]]) < reports[0].silent_rate
+
+
+def test_train__keeps_as_many_checkpoints_as_asked(scenario: Scenario, tmp_path: Path) -> None:
+    train(_config(keep_checkpoints=5), scenario, checkpoints=tmp_path)
+    steps = sorted(int(folder.name.removeprefix("step-")) for folder in tmp_path.iterdir())
+    assert steps == [1024, 2048, 3072, 4096]
+
+
+def test_train__starts_as_a_copy_of_a_rule(scenario: Scenario) -> None:
+    given: dict[str, Any] = {"total_steps": 1024, "learning_rate": 1e-9, "action": "dials"}
+    plain, clone, priced = (
+        train(_config(**given, **changes), scenario).policy
+        for changes in (
+            {},
+            {"warm_start": "progressive"},
+            {"warm_start": "progressive", "conditioned": (50.0, 500.0), "multiplier": "fixed"},
+        )
+    )
+    env = PacingVectorEnv(64, scenario, observation="full", action="dials")
+    obs, _ = env.reset(seed=1)
+    assert (plain.act(obs)[0] == 0).all()
+    for policy in (clone, priced):
+        assert (policy.act(obs)[0] > 0).all()  # everybody is idle
+
+
+def test_train__refuses_a_rule_that_is_not_known(scenario: Scenario) -> None:
+    with pytest.raises(ConfigError, match="rule 'nobody' is not known"):
+        train(_config(warm_start="nobody"), scenario)
+    with pytest.raises(ValidationError, match="warm_start"):
+        LearnerConfig.preset("dqn", warm_start="marginal")
+
+
+class _TwoFloors(PacingVectorEnv):
+    """Half of the rows pretend to be floors of 20 agents with half the cap."""
+
+    n_agents_by_row = np.repeat([10, 20], 16)
+    caps_by_row = np.repeat([0.03, 0.015], 16)
+
+
+def test_train__rows_pay_by_their_own_floor(scenario: Scenario) -> None:
+    def make(config: LearnerConfig, world: Scenario) -> Any:
+        return _TwoFloors(
+            config.n_envs,
+            world,
+            observation="full",
+            action="residual",
+            silent_penalty=0.0,
+            start="random",
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )
+
+    reports: list[RolloutReport] = []
+    trained = train(SMALL, scenario, make_env=make, on_rollout=reports.append)
+    assert trained.completed
+    vec = SameStepVecEnv(
+        make(SMALL, scenario),
+        n_agents=_TwoFloors.n_agents_by_row,
+        cap=_TwoFloors.caps_by_row,
+        multiplier=100.0,
+    )
+    vec.seed(3)
+    vec.reset()
+    for _ in range(200):
+        vec.step(np.full(32, 4))
+    window = vec.take_window()
+    assert window["window_allowed"] == pytest.approx(0.0225 * window["answered"], rel=0.1)
+    # the multiplier measures silent calls in units of what the rows' own caps allow
+    assert reports[0].silent_rate_ema > reports[0].silent_rate
+
+
+def test_conditioned__every_episode_has_a_price_of_its_own(scenario: Scenario) -> None:
+    def vec_env(seed: int = 5) -> SameStepVecEnv:
+        env = PacingVectorEnv(
+            8, scenario, silent_penalty=0.0, horizon_s=40.0, autoreset_mode=AutoresetMode.SAME_STEP
+        )
+        return SameStepVecEnv(
+            env, n_agents=10, cap=0.03, reward_scale=1.0, conditioned=(50.0, 500.0), seed=seed
+        )
+
+    vec, again, other = vec_env(), vec_env(), vec_env(seed=6)
+    for one in (vec, again, other):
+        one.seed(1)
+    obs = vec.reset()
+    assert isinstance(obs, np.ndarray)
+    assert np.array_equal(obs, again.reset())
+    assert not np.array_equal(obs, other.reset())
+    prices = np.array(vec.multiplier)
+    assert len(np.unique(prices)) == 8
+    assert ((prices >= 50) & (prices <= 500)).all()
+    np.testing.assert_allclose(obs[:, -1], np.log(prices / 150.0), rtol=1e-6)
+    space = vec.observation_space
+    assert space.shape == (obs.shape[1],)
+    n_ended = 0
+    for _ in range(90):
+        before = np.array(vec.multiplier)
+        obs, _, dones, infos = vec.step(np.full(8, 3))
+        after = np.array(vec.multiplier)
+        assert np.array_equal(before != after, dones)
+        for row in np.flatnonzero(dones):
+            last = infos[row]["terminal_observation"]
+            assert last[-1] == pytest.approx(np.log(before[row] / 150.0), rel=1e-5)
+            n_ended += 1
+    assert n_ended >= 8
+    assert isinstance(obs, np.ndarray)
+    np.testing.assert_allclose(obs[:, -1], np.log(np.array(vec.multiplier) / 150.0), rtol=1e-6)
+
+
+def test_deployed__sampled_policies_draw_by_seed_and_past(scenario: Scenario) -> None:
+    policy = train(_config(total_steps=1024, deployed="sampled"), scenario).policy
+    assert policy.deployed == "sampled"
+    obs = np.random.default_rng(0).normal(size=(2000, len(policy.spec.features)))
+    obs = obs.astype(np.float32)
+    first, past = policy.act(obs)
+    again, _ = policy.act(obs)
+    later, _ = policy.act(obs, past)
+    other, _ = replace(policy, seed=99).act(obs)
+    assert np.array_equal(first, again)
+    assert np.array_equal(first[::-1], policy.act(obs[::-1])[0])  # whatever the arrangement
+    assert not np.array_equal(first, later)
+    assert not np.array_equal(first, other)
+    logits = policy.logits(obs)
+    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    counts = np.bincount(first, minlength=policy.spec.n_actions) / len(obs)
+    np.testing.assert_allclose(counts, chances.mean(axis=0), atol=0.04)
+
+
+def test_tune__finds_the_rate_of_a_price_which_lowers_it(scenario: Scenario) -> None:
+    """A policy that dials less the higher its price is; its knob falls where others rise."""
+    policy = train(
+        _config(total_steps=1024, conditioned=(50.0, 500.0), multiplier="fixed"), scenario
+    ).policy
+    inputs = policy.spec.n_inputs
+    weight = np.zeros((inputs, policy.spec.n_actions))
+    weight[-1] = 3.0 * -np.arange(policy.spec.n_actions)
+    priced = replace(policy, layers=(Layer(weight, np.array([0.0, 1.0, 1.5, 1.0, 0.0, -2.0])),))
+    short = scenario.model_copy(
+        update={"episode": scenario.episode.model_copy(update={"duration_s": 3600.0})}
+    )
+    low, high = (
+        silent_rate(play_days(priced.with_knob(price), short, tune_seeds(4)))
+        for price in (500.0, 50.0)
+    )
+    assert low < high
+    tuned = tune(priced, short, 0.5 * (low + high), tune_seeds(4), most_trials=6)
+    knobs = [knob for knob, *_ in tuned.sweep]
+    assert len(knobs) > 2
+    assert abs(tuned.tuning_rate - 0.5 * (low + high)) < 0.5 * (high - low)
