@@ -21,7 +21,7 @@ from quietdial.envs.pacing.controllers.plug import (
     checked_setting,
     controller_of,
 )
-from quietdial.envs.pacing.params import KNOWLEDGE, Knowledge
+from quietdial.envs.pacing.params import Knowledge, knowledge_parts
 
 
 class Card(NamedTuple):
@@ -56,10 +56,10 @@ PRIVILEGED: tuple[Knowledge, ...] = (
 
 def checked_knowledge(owner: str, knowledge: Knowledge) -> None:
     """Refuse knowledge that the world does not offer (ConfigError)."""
-    if knowledge not in KNOWLEDGE:
-        raise ConfigError(
-            f"{owner}: knowledge = {knowledge!r} must be one of: " + ", ".join(KNOWLEDGE)
-        )
+    try:
+        knowledge_parts(knowledge)
+    except ConfigError as error:
+        raise ConfigError(f"{owner}: {error}") from None
 
 
 def name_with(rule: str, knowledge: Knowledge) -> str:
@@ -67,13 +67,24 @@ def name_with(rule: str, knowledge: Knowledge) -> str:
     return rule if knowledge == "believed" else f"{rule}-{knowledge}"
 
 
+_SEES = {
+    "learnt": "lengths of talks, wrap-ups and ringing",
+    "scores": "scores of the leads",
+    "signal-5": "signals of agents 5 s before they are free",
+    "signal-10": "signals of agents 10 s before they are free",
+    "signal-20": "signals of agents 20 s before they are free",
+    "speeds": "how fast each agent is",
+    "ages-hidden": "no ages of calls and of agents' states",
+    "wrap-hidden": "wrap-up as part of the conversation",
+}
+
+
 def card_with(card: Card, knowledge: Knowledge) -> Card:
     """The card of a rule that goes by such knowledge."""
-    if knowledge == "learnt":
-        return card._replace(sees=(*card.sees, "lengths of talks, wrap-ups and ringing"))
-    if knowledge in PRIVILEGED:
-        return card._replace(sees=(*card.sees, f"hidden truth: {knowledge}"), privileged=True)
-    return card
+    parts = [part for part in knowledge_parts(knowledge) if part != "believed"]
+    sees = tuple(_SEES.get(part, f"hidden truth: {part}") for part in parts)
+    hidden = any(part in PRIVILEGED for part in parts)
+    return card._replace(sees=(*card.sees, *sees), privileged=card.privileged or hidden)
 
 
 @runtime_checkable

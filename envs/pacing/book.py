@@ -93,8 +93,12 @@ _STATE = _placed(
     ("lesson", _F64, (None, None, None)),
     ("release", _F64, (None, None, None, GRID)),
     ("ring", _F64, (None, None, 2 + GRID)),
+    ("lead", _F64, (None, None, 2)),
+    ("hand", _F64, (None, None, 2)),
+    ("score", _F64, (None, None, 2)),
+    ("pmf", _F64, (None, None, None)),
 )
-_PARAMS_AT = 100
+_PARAMS_AT = 130
 _PARAMS = _placed(
     _PARAMS_AT,
     ("n", _I64, (N_PARAMS,)),
@@ -117,8 +121,8 @@ _PARAMS = _placed(
     ("rolling", _I64, (None,)),
     ("periods", _I64, (None, None, 2)),
 )
-_CONTROLLER_AT = 170
-_N_WORDS = 171
+_CONTROLLER_AT = 200
+_N_WORDS = 201
 
 
 def make_book(state: State, params: Params, controller: int = 0) -> IntArray:

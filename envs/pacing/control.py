@@ -13,6 +13,17 @@ import numpy as np
 from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.book import ask_controller
 from quietdial.envs.pacing.foresight import answers_ahead, releases_known, worst_to_come
+from quietdial.envs.pacing.insight import (
+    FAR_BELOW,
+    LEAST,
+    LIKELIEST,
+    add_answer,
+    overflow_risk,
+    rich_releases,
+    scored_answers,
+    take_in_hand,
+    with_odds,
+)
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
 from quietdial.envs.pacing.params import (
@@ -20,6 +31,7 @@ from quietdial.envs.pacing.params import (
     BLEND_FREE,
     BLEND_LESS,
     BLEND_OUTBOUND,
+    EXACT,
     FEED_STEPS,
     HAS_INBOUND,
     KNOWN_RATE,
@@ -28,11 +40,15 @@ from quietdial.envs.pacing.params import (
     N_AGENTS,
     N_COHORTS,
     PRIOR_RATE,
+    RICH,
+    SCORES,
+    SHIELD,
     SPARE_GROUP,
     TRUE_ANSWERS,
     TRUE_RATE,
     TRUE_RELEASES,
 )
+from quietdial.envs.pacing.shield import shielded
 from quietdial.envs.pacing.state import (
     AGENT_SINCE,
     AGENT_STATE,
@@ -45,8 +61,10 @@ from quietdial.envs.pacing.state import (
     GRID,
     IDLE,
     IN_FLIGHT,
+    IN_HAND,
     INBOUND_TALK,
     KEY,
+    LEAD_ODDS,
     MACHINE_TALK,
     N_AGENT_STATES,
     NOW,
@@ -121,6 +139,9 @@ def _releases_ahead(b, s, p):  # type: ignore[no-untyped-def]
     if p.n[TRUE_RELEASES]:
         releases_known(b, s, p)
         return
+    if p.n[RICH]:
+        rich_releases(b, s, p)
+        return
     r0 = r1 = r2 = r3 = r4 = 0.0
     v0 = v1 = v2 = v3 = v4 = 0.0
     now = s.head[b, NOW]
@@ -175,6 +196,9 @@ def look_ahead(b, s, p):  # type: ignore[no-untyped-def]
     v3, v4 = sight[SIGHT + 13], sight[SIGHT + 14]
     a0 = a1 = a2 = a3 = a4 = 0.0
     left = s.head[b, IN_FLIGHT]
+    if p.n[SCORES] and not p.n[TRUE_ANSWERS]:
+        scored_answers(b, s, p, answer_rate(b, s, p))
+        return
     if p.n[TRUE_ANSWERS]:
         a0, a1, a2, a3, a4 = answers_ahead(b, s, p)
     elif left > 0:
@@ -254,9 +278,66 @@ def marginal_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def scored_dials(b, s, p, theta, choose):  # type: ignore[no-untyped-def]
+    """Number of calls of the `marginal` rule where leads have scores; needs a fresh `look_ahead`.
+
+    As `marginal_dials`, with every call's own probability, by the exact law in small floors. With
+    `choose` the leads of these calls are taken in hand: where there are several to choose from, the
+    likeliest while the risk is far below `theta`, else the least likely (science I2). Without, new
+    calls count with the mean probability.
+    """
+    spare = seen_count(b, s, p, IDLE) - s.head[b, WAITING]
+    certain = spare - s.head[b, IN_FLIGHT]
+    most = min(p.n[MAX_DIALS], s.head[b, FREE])
+    rate = answer_rate(b, s, p)
+    fresh = p.ring[0]
+    sight = s.est[b]
+    dials = 0
+    while dials < most:
+        risk = 0.0
+        for g in range(GRID):
+            if p.n[EXACT]:
+                risk += p.grid_weight[g] * overflow_risk(b, s, p, g, spare)
+            else:
+                mean = sight[SIGHT + GRID + g] - sight[SIGHT + g] - spare + 0.5
+                variance = sight[SIGHT + 2 * GRID + g] + 1e-9
+                risk += p.grid_weight[g] * chance.phi(p.curves, mean / np.sqrt(variance))
+        if risk > theta and dials >= certain:
+            break
+        factor = 1.0
+        if choose:
+            if dials < s.more[b, IN_HAND]:
+                factor = s.hand[b, dials, LEAD_ODDS]
+            else:
+                choice = LIKELIEST if risk < FAR_BELOW * theta else LEAST
+                factor = take_in_hand(b, s, p, choice)
+        q_answer = with_odds(rate, factor)
+        for g in range(GRID):
+            q = min(q_answer * fresh[2 + g], 1.0)
+            sight[SIGHT + GRID + g] += q
+            sight[SIGHT + 2 * GRID + g] += q * (1.0 - q)
+            if p.n[EXACT]:
+                add_answer(b, s, p, g, q)
+        dials += 1
+    return dials
+
+
+@compiled()
+def base_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
+    """Base of a residual action; needs a fresh `look_ahead`, which it leaves as it is."""
+    if not p.n[SCORES]:
+        return marginal_dials(b, s, p, theta)
+    dials = scored_dials(b, s, p, theta, False)
+    look_ahead(b, s, p)
+    return dials
+
+
+@compiled()
 def _index_dials(b, s, p):  # type: ignore[no-untyped-def]
     """Calls of the `marginal` rule with the theta that stands."""
     look_ahead(b, s, p)
+    if p.n[SCORES]:
+        return scored_dials(b, s, p, s.est[b, SET_VALUE], True)
     return marginal_dials(b, s, p, s.est[b, SET_VALUE])
 
 
@@ -304,7 +385,11 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
         most = s.head[b, FREE]  # a controller has its own limits
     else:
         wanted = _index_dials(b, s, p)
-    return min(max(wanted, 0), most)
+    wanted = min(max(wanted, 0), most)
+    if p.n[SHIELD]:
+        idle, breaks = seen_count(b, s, p, IDLE), seen_count(b, s, p, BREAK)
+        wanted = shielded(b, s, p, wanted, idle, breaks, seen_count(b, s, p, OFF))
+    return wanted
 
 
 @compiled(inline="always")

@@ -72,6 +72,7 @@ the terminal) or None.
         settings: Mapping[str, float] | None = None,
         knob: str | None = None,
         knowledge: Knowledge = "believed",
+        shield: Mapping[str, Any] | str | None = None,
         start: str = "open",
         horizon_s: float | None = None,
         privileged: bool = False,
@@ -89,6 +90,7 @@ the terminal) or None.
             settings=settings,
             knob=knob,
             knowledge=knowledge,
+            shield=shield,
             start=start,
             horizon_s=horizon_s,
         )

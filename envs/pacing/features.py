@@ -14,12 +14,13 @@ from quietdial.envs.pacing.book import params_of, state_of
 from quietdial.envs.pacing.control import (
     agents_present,
     answer_rate,
+    base_dials,
     look_ahead,
-    marginal_dials,
     seen_count,
 )
 from quietdial.envs.pacing.counts import silent_calls, time_in
 from quietdial.envs.pacing.full.windows import counted_silent, tally, window_counts
+from quietdial.envs.pacing.insight import LEAST, LIKELIEST, NEXT, find_lead, with_odds
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import (
     BASE_THETA,
@@ -33,9 +34,11 @@ from quietdial.envs.pacing.params import (
     N_RULE_WINDOWS,
     OPENS,
     PRIOR_RATE,
+    SCORES,
     SPAN_FROM,
     SPAN_UNTIL,
     WORKED,
+    WRAP_HIDDEN,
 )
 from quietdial.envs.pacing.state import (
     AMD_MACHINE,
@@ -62,6 +65,7 @@ from quietdial.envs.pacing.state import (
     INBOUND_WAIT_MS,
     INBOUND_WAITED,
     LATE,
+    LEAD_ODDS,
     MACHINE_AGENT,
     MACHINE_DROPPED,
     MACHINE_TALK,
@@ -92,11 +96,17 @@ from quietdial.envs.pacing.state import (
     WRAP,
 )
 
-NONE, MARKOV, COUNTERS, FULL = 0, 1, 2, 3
+NONE, MARKOV, COUNTERS, FULL, WITH_LEADS = 0, 1, 2, 3, 4
 N_COUNTERS = 21
 LEAVING_MS = 300_000
 """Agents whose log-out is so near are leaving."""
-SET_CODES = {"none": NONE, "markov": MARKOV, "counters": COUNTERS, "full": FULL}
+SET_CODES = {
+    "none": NONE,
+    "markov": MARKOV,
+    "counters": COUNTERS,
+    "full": FULL,
+    "leads": WITH_LEADS,
+}
 
 
 @compiled(inline="always")
@@ -118,8 +128,11 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
     out[b, 0] = min(idle, 8) / 4.0
     out[b, 1] = 3.0 * idle / m
     out[b, 2] = min(waiting, 3)
-    out[b, 3] = seen_count(b, s, p, TALK) / m
-    out[b, 4] = 3.0 * seen_count(b, s, p, WRAP) / m
+    talk, wrap = seen_count(b, s, p, TALK), seen_count(b, s, p, WRAP)
+    if p.n[WRAP_HIDDEN]:
+        talk, wrap = talk + wrap, wrap - wrap
+    out[b, 3] = talk / m
+    out[b, 4] = 3.0 * wrap / m
     out[b, 5] = 3.0 * seen_count(b, s, p, BREAK) / p.n[N_AGENTS]
     out[b, 6] = 2.0 * np.sqrt(rate) - 1.0
     for w in range(1, N_WINDOWS):
@@ -201,6 +214,17 @@ def _outlook(b, s, p, out, at):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _leads(b, s, p, out, at):  # type: ignore[no-untyped-def]
+    """What the dialer may choose from; without scores the mean."""
+    rate = answer_rate(b, s, p)
+    out[b, at] = out[b, at + 1] = out[b, at + 2] = 2.0 * np.sqrt(rate) - 1.0
+    if p.n[SCORES]:
+        for i, choice in enumerate((LIKELIEST, NEXT, LEAST)):
+            factor = s.lead[b, find_lead(b, s, p, choice), LEAD_ODDS]
+            out[b, at + i] = 2.0 * np.sqrt(with_odds(rate, factor)) - 1.0
+
+
+@compiled()
 def observe(book, set_code, residual, out):  # type: ignore[no-untyped-def]
     """Write the observation of every campaign, and the base of residual actions into the state.
 
@@ -213,17 +237,20 @@ def observe(book, set_code, residual, out):  # type: ignore[no-untyped-def]
     s, p = state_of(book), params_of(book)
     for b in range(s.head.shape[0]):
         base = 0
-        if residual or set_code == FULL:
+        if residual or set_code >= FULL:
             look_ahead(b, s, p)
         if residual:
-            base = marginal_dials(b, s, p, p.x[BASE_THETA])
+            base = base_dials(b, s, p, p.x[BASE_THETA])
             s.head[b, BASE] = base
         if set_code >= COUNTERS:
             _counters(b, s, p, out)
             at = N_COUNTERS
-            if set_code == FULL:
+            if set_code >= FULL:
                 _outlook(b, s, p, out, at)
                 at += 4 * GRID + 1
+            if set_code == WITH_LEADS:
+                _leads(b, s, p, out, at)
+                at += 3
             out[b, at] = min(base, 8) / 4.0
         elif set_code == MARKOV:
             busy = seen_count(b, s, p, TALK) + seen_count(b, s, p, WRAP)

@@ -38,7 +38,7 @@ from quietdial.envs.pacing.timers import AGENT, NEVER, PICKUP, VERDICT
 
 
 @compiled(inline="always")
-def _free_at(b, s, p, agent, ends):  # type: ignore[no-untyped-def]
+def free_at(b, s, p, agent, ends):  # type: ignore[no-untyped-def]
     """When an agent whose state ends at `ends` will be free for a call [ms]; before a break never.
 
     The draws of the wrap-up and of the break belong to the conversation's number, so they are fixed
@@ -81,7 +81,7 @@ def releases_known(b, s, p):  # type: ignore[no-untyped-def]
         agent = timer & 0xFFFFF
         if p.n[HAS_INBOUND] and p.shifts[agent, SPARE_GROUP]:
             continue
-        ahead_s = (_free_at(b, s, p, agent, timer >> 24) - now) / 1000.0
+        ahead_s = (free_at(b, s, p, agent, timer >> 24) - now) / 1000.0
         for g in range(GRID):
             if ahead_s <= p.ahead_s[g, 1]:
                 sight[SIGHT + g] += 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.laws import TABLE_SIZE, ConstantLaw, ExponentialLaw, Law
 from quietdial.envs.pacing import chance
-from quietdial.envs.pacing.outlook import make_outlook
+from quietdial.envs.pacing.outlook import SPEED_CLASSES, make_outlook
 from quietdial.envs.pacing.state import N_WINDOWS, OUTCOME_CODES, WINDOWS_S, numbers
 from quietdial.envs.part import seconds_of
 from quietdial.envs.regulation.calendar import Session, segment_hours, sessions_of
@@ -104,26 +104,79 @@ FloatArray = NDArray[np.float64]
     TRUE_RELEASES,  # privileged: it is known when each agent will be free
     TRUE_ANSWERS,  # privileged: it is known which calls in flight will be picked up, and when
     KNOB_AT,  # place of the controller's setting that the action sets, -1: none
-) = range(77)
-ENDING_P = 77  # five cumulated shares of the unanswered endings, units of 2^-32
-ENDING_CODE = 82  # their outcome codes
-N_PARAMS = 87
+    SHIELD,  # 0 none, 1 deterministic, 2 borrowing
+    SHIELD_CAP,  # units of 1e-6
+    SHIELD_RESERVES,
+    SHIELD_PERIOD_MS,
+    SHIELD_SETTLED_MS,  # every call is settled after so long
+    LEAD_BUFFER,  # leads with scores of which the next one may be chosen, 0: no scores
+    SCORES,  # the dialer sees the scores
+    WRAP_HIDDEN,  # the dialer sees wrap-up as part of the conversation
+    SIGNAL_MS,  # agents announce that they will be free in so long, 0: they do not
+    SPEEDS,  # the dialer knows how fast each agent is
+    RICH,  # agents are looked at one by one: signals, speeds or exact sums
+    EXACT,  # sums of answers and releases by their exact law
+) = range(89)
+ENDING_P = 89  # five cumulated shares of the unanswered endings, units of 2^-32
+ENDING_CODE = 94  # their outcome codes
+N_PARAMS = 99
 MOST_ENDINGS = 5
-Knowledge = Literal[
-    "believed", "learnt", "true-rate", "true-parameters", "true-releases", "true-answers", "all"
-]
-KNOWLEDGE: dict[Knowledge, tuple[int, ...]] = {
+KNOWLEDGE: dict[str, tuple[tuple[int, int], ...]] = {
     "believed": (),
-    "learnt": (LEARNS,),
-    "true-rate": (TRUE_RATE,),
-    "true-parameters": (TRUE_RATE, LEARNS, TRUE_LAWS),
-    "true-releases": (TRUE_RELEASES,),
-    "true-answers": (TRUE_ANSWERS,),
-    "all": (TRUE_RATE, TRUE_RELEASES, TRUE_ANSWERS),
+    "learnt": ((LEARNS, 1),),
+    "ages-hidden": (),
+    "wrap-hidden": ((WRAP_HIDDEN, 1),),
+    "scores": ((SCORES, 1),),
+    "signal-5": ((SIGNAL_MS, 5_000), (RICH, 1)),
+    "signal-10": ((SIGNAL_MS, 10_000), (RICH, 1)),
+    "signal-20": ((SIGNAL_MS, 20_000), (RICH, 1)),
+    "speeds": ((SPEEDS, 1), (RICH, 1)),
+    "true-rate": ((TRUE_RATE, 1),),
+    "true-parameters": ((TRUE_RATE, 1), (LEARNS, 1), (TRUE_LAWS, 1)),
+    "true-releases": ((TRUE_RELEASES, 1),),
+    "true-answers": ((TRUE_ANSWERS, 1),),
+    "all": ((TRUE_RATE, 1), (TRUE_RELEASES, 1), (TRUE_ANSWERS, 1)),
 }
-"""What the look-ahead goes by. Believed: the scenario's belief and the estimated answer rate;
-learnt: tables estimated from the calls of the episode, the belief as prior. All that begin with
-'true', and 'all', are privileged: no dialer can know them."""
+"""What the look-ahead goes by; several of them are joined by '+', as in 'scores+signal-10'.
+
+Believed: the scenario's belief and the estimated answer rate; learnt: tables estimated from the
+calls of the episode, the belief as prior. Less than that: the ages of calls and of agents' states
+hidden, or wrap-up not told from the conversation. More than that, and still to be had: the scores
+of the leads (`calls.leads`), a signal of agents that they will be free in 5, 10 or 20 s, how fast
+each agent is (`floor.speed_sd`). All that begin with 'true', and 'all', are privileged: no dialer
+can know them."""
+Knowledge = str
+"""Names of :data:`KNOWLEDGE`, joined by '+'."""
+_TABLES = ("learnt", "true-parameters")
+_OTHER_TABLES = ("ages-hidden", "wrap-hidden", "signal-5", "signal-10", "signal-20", "speeds")
+EXACT_AGENTS = 30
+"""With scores the exact law is used up to so many agents, the normal law beyond."""
+
+
+def knowledge_parts(knowledge: Knowledge) -> tuple[str, ...]:
+    """The names that `knowledge` joins.
+
+    Raises:
+        ConfigError: an unknown name, or names that exclude each other.
+    """
+    parts = tuple(str(knowledge).split("+"))
+    if any(part not in KNOWLEDGE for part in parts):
+        raise ConfigError(
+            f"knowledge = {knowledge!r} must be one of, or several joined by '+': "
+            + ", ".join(KNOWLEDGE)
+        )
+    learnt = [part for part in parts if part in _TABLES]
+    given = [part for part in parts if part in _OTHER_TABLES]
+    if learnt and given:
+        raise ConfigError(
+            f"knowledge = {knowledge!r}: {learnt[0]!r} and {given[0]!r} both say what the tables "
+            "of agents are; leave one out"
+        )
+    if sum(part.startswith("signal-") for part in parts) > 1:
+        raise ConfigError(f"knowledge = {knowledge!r}: give one signal, the longest")
+    return parts
+
+
 DETECT_PERFECT, DETECT_NONE, DETECT_AMD = 0, 1, 2
 CUT, MESSAGE, HOLD = 0, 1, 2
 
@@ -167,8 +220,10 @@ N_PLAIN_LAWS, N_LAWS = 10, 20
     HARM_MESSAGE,
     HARM_LATE,
     HARM_GROWTH,
-) = range(29)
-KEEP = 29  # KEEP + w: decay of window w per decision
+    SHIELD_RATE_PER_S,  # answered calls to come for each agent and second
+    LEAD_SHIFT,  # difference of the scores' means in units of their sd
+) = range(31)
+KEEP = 31  # KEEP + w: decay of window w per decision
 N_X = KEEP + N_WINDOWS
 
 # --- columns of Params.sessions, shifts, periods, windows -----------------------------------------
@@ -246,6 +301,7 @@ def is_full(scenario: Scenario) -> bool:
         or calls.ring_timeout_s
         or calls.trunks
         or calls.calls_per_s
+        or calls.leads
         or any(part.outcome == "failure" for part in calls.unanswered)
         or (isinstance(rate, DriftingAnswer) and rate.jumps_per_h)
         or rule.at_limit != "cut"
@@ -280,7 +336,7 @@ def make_params(
     floor, calls, episode = scenario.floor, scenario.calls, scenario.episode
     full = full or log or is_full(scenario)
     sessions = sessions_of(scenario)
-    n = np.zeros(N_PARAMS, np.int64)
+    n, x = np.zeros(N_PARAMS, np.int64), np.zeros(N_X)
     tables = _tables(scenario, n, full)
     ringing = tables[[LAW_ANSWER, *range(LAW_ENDING, N_PLAIN_LAWS)], -1].max()
     longest_ms = int(ringing) + 1000 * full
@@ -307,11 +363,15 @@ def make_params(
     n[KNOWN_RATE] = scenario.belief.answer_rate is not None
     n[IS_FULL] = full
     n[LOG] = log
+    if calls.leads is not None:
+        n[LEAD_BUFFER] = calls.leads.buffer
+        x[LEAD_SHIFT] = _rounded(calls.leads.shift)
     n[KNOB_AT] = knob
-    for column in KNOWLEDGE[knowledge]:
-        n[column] = 1
+    known_of = knowledge_parts(knowledge)
+    for part in known_of:
+        for column, value in KNOWLEDGE[part]:
+            n[column] = value
 
-    x = np.zeros(N_X)
     x[CAP] = scenario.rule.cap
     x[BASE_THETA] = base_theta
     x[SILENT_PENALTY] = silent_penalty
@@ -334,11 +394,25 @@ def make_params(
     x[HARM_SILENCE], x[HARM_NOISE] = harm.silence, harm.comfort_noise
     x[HARM_MESSAGE], x[HARM_LATE], x[HARM_GROWTH] = harm.message, harm.late, harm.growth
     n[HEARS] = scenario.rule.waiting_hears == "comfort_noise"
+    if n[SCORES] and calls.leads is None:
+        raise ConfigError(
+            f"knowledge = {knowledge!r}: scenario {scenario.name!r} has no scores of leads; "
+            "give it `calls: {leads: {auc: 0.75}}`"
+        )
+    if n[SCORES] and floor.n_agents <= EXACT_AGENTS:
+        n[EXACT], n[RICH] = 1, 1
     known = scenario
     if n[TRUE_LAWS]:
         told = belief.model_copy(update={"talk": None, "wrap": None, "time_to_answer": None})
         known = scenario.model_copy(update={"belief": told})
-    outlook = make_outlook(known, int(n[N_COHORTS]))
+    outlook = make_outlook(
+        known,
+        int(n[N_COHORTS]),
+        ages="ages-hidden" not in known_of,
+        wrap="wrap-hidden" not in known_of,
+        signal_s=n[SIGNAL_MS] / 1000.0,
+        speeds=SPEED_CLASSES if n[SPEEDS] else 0,
+    )
     _write_rest(scenario, n, x, full)
     parts = _people_tables(scenario, sessions)
     windows = scenario.rule.all_windows

@@ -46,6 +46,7 @@ from quietdial.envs.pacing.params import (
     P_BREAK,
     RANDOM_START,
     STEP_MS,
+    WRAP_HIDDEN,
 )
 from quietdial.envs.pacing.prefetch import WORTH_IT, fetch_ahead
 from quietdial.envs.pacing.state import (
@@ -196,7 +197,10 @@ def _agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     if p.n[LEARNS] and state != BREAK:
         learn_state(b, s, agent, TALK_ENDED if state == TALK else WRAP_ENDED, t)
     if state == TALK and p.n[HAS_WRAP]:
+        since = s.agent[b, agent, AGENT_SINCE]
         enter(b, s, agent, WRAP, t)
+        if p.n[WRAP_HIDDEN]:
+            s.agent[b, agent, AGENT_SINCE] = since
         wrap = chance.duration_ms(p.tables, LAW_WRAP, chance.draw(key, chance.WRAP_TIME, number))
         push(b, s, timer_of(t + wrap, AGENT, agent))
         return

@@ -88,6 +88,14 @@ COUNTERS = (
     Field("list_left", "list", 0, 1, "share of the list that may still be dialed; no list: 1"),
     Field("tightest_window", "2.5 %", -2, 2, "over_budget_rate of the window nearest to its cap"),
 )
+N_LEVELS = 13
+"""VICIdial's levels of the action `vicidial_level`: 1 to 4 lines per agent in steps of 1/4."""
+LEAD_FIELDS = (
+    Field("likeliest", "2 sqrt(p) - 1", -1, 1, "p = answer probability of the likeliest lead"),
+    Field("next_lead", "2 sqrt(p) - 1", -1, 1, "the same of the next lead of the list"),
+    Field("least_likely", "2 sqrt(p) - 1", -1, 1, "the same of the least likely lead"),
+)
+"""Of the buffered leads, by their scores and the estimated answer rate."""
 BASE_FIELD = Field(
     "base_dials", "4 calls", 0, 2, "base of a residual action, at most 8, units of 4"
 )
@@ -114,6 +122,7 @@ MARKOV = (
 OBSERVATIONS: dict[ObservationName, tuple[Field, ...]] = {
     "full": (*FULL, BASE_FIELD),
     "counters": (*COUNTERS, BASE_FIELD),
+    "leads": (*FULL, *LEAD_FIELDS, BASE_FIELD),
     "markov": MARKOV,
     "none": (),
 }
@@ -131,6 +140,19 @@ ACTIONS: dict[ActionName, Action] = {
         control.DIALS_OR_CANCEL,
         "Discrete(2 K + 1): place a - K calls now, or cancel K - a ringing ones, the youngest "
         "first of those that have rung as long as the rule demands; only where it allows that",
+    ),
+    "residual_choice": Action(
+        "residual_choice",
+        control.RESIDUAL,
+        "Discrete(18): residual a mod 6, and whom to dial of the buffered leads of `calls.leads`: "
+        "a div 6 = 0 the next of the list, 1 the likeliest, 2 the least likely to answer",
+    ),
+    "vicidial_level": Action(
+        "vicidial_level",
+        control.CONTROLLER,
+        f"Discrete({N_LEVELS}): what an outside controller of VICIdial really has: every 15 s, the "
+        "decision interval of such a world, auto_dial_level = 1 + a/4 of its dial method RATIO, "
+        "whose placer acts every 2.5 s",
     ),
     "threshold": Action(
         "threshold",
@@ -229,6 +251,9 @@ PRIVILEGED = (
 )
 
 
+N_RESIDUALS = control.RESIDUAL_HIGH - control.RESIDUAL_LOW + 1
+
+
 def observation_space(name: str) -> spaces.Box[np.float32]:
     """The Box of an observation set; shape (F,), float32."""
     fields = observation_fields(name)
@@ -259,7 +284,11 @@ def action_space(
     """The space of one campaign's action; `knob_range` is that of the controller's knob."""
     action = action_of(name).name
     if action == "residual":
-        return spaces.Discrete(control.RESIDUAL_HIGH - control.RESIDUAL_LOW + 1)
+        return spaces.Discrete(N_RESIDUALS)
+    if action == "residual_choice":
+        return spaces.Discrete(3 * N_RESIDUALS)
+    if action == "vicidial_level":
+        return spaces.Discrete(N_LEVELS)
     if action == "dials":
         return spaces.Discrete(scenario.max_dials + 1)
     if action == "dials_or_cancel":

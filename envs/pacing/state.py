@@ -90,8 +90,13 @@ OUTCOME_CODES = {
     LAST_FINISHED,
     LAST_SEEN,  # pick-ups that the answer-rate estimate has counted
     RING_S,  # whole seconds from dial to pick-up, summed over the pick-ups
-) = range(39)
-COUNT = 39  # COUNT + s: agents in state s
+    SET_CHOICE,  # which lead a one-shot action dials: 0 next, 1 likeliest, 2 least likely
+    SHIELD_ACTS,  # times that the shield refused dials
+    SHIELD_CALLS,  # dials that it refused
+    SHIELD_ROOM,  # most calls in flight by the shield's last look
+    SHIELD_NEXT,  # when it looks again [ms]
+) = range(44)
+COUNT = 44  # COUNT + s: agents in state s
 ACC = COUNT + N_AGENT_STATES  # ACC + s: agent time in state s is ACC + COUNT * NOW [ms]
 N_HEAD = ACC + N_AGENT_STATES
 
@@ -133,19 +138,21 @@ N_HEAD = ACC + N_AGENT_STATES
     FEED_AT,  # entry of the feed that was written last
     DAY_FACTOR,  # the day's factor of inbound rates in units of 1e-6 (hidden)
     BUCKET,  # number of the bucket of a rolling window that now belongs to
-) = range(36)
-N_MORE = 36
+    LEADS,  # leads of a scored list that have come into the buffer
+    IN_HAND,  # leads that were chosen and are dialed next
+) = range(38)
+N_MORE = 38
 
 # --- columns of State.agent, State.call, State.trait and State.story ------------------------------
 AGENT_STATE, AGENT_SINCE, AGENT_NUMBER = 0, 1, 2
 """State, begin of the state [ms], number of the conversation that the agent is (or was) in."""
 CALL_NUMBER, CALL_OUTCOME, CALL_COHORT, CALL_DUE = 0, 1, 2, 3
 """Dial number, hidden outcome, slot in the ring of cohorts, when a waiting callee goes [ms]."""
-SPEED, SKILL, OUT_AT, WISHES, WITH_CALL, WITH_PERSON, BY_WORLD = 0, 1, 2, 3, 4, 5, 6
+SPEED, SKILL, OUT_AT, WISHES, WITH_CALL, WITH_PERSON, BY_WORLD, PACE = 0, 1, 2, 3, 4, 5, 6, 7
 """Factor of talk and wrap-up in 2^-20, P(success) in 2^-32, log-out time [ms], what is due when
 next released, dial number of the call in hand (-1: none), its person (-1: anonymous), 1 if the
-world placed it. Full worlds only."""
-N_TRAIT = 7
+world placed it, class of the speed (0 slow-free to 8). Full worlds only."""
+N_TRAIT = 8
 WISH_LUNCH, WISH_OUT = 1, 2
 PLACE, WHO, HOLDER, RINGS_FROM, FATE, DEADLINE, GONE_AT = 0, 1, 2, 3, 4, 5, 6
 """Where the call is (below), person (-1: anonymous), held agent (-1: none), end of set-up
@@ -200,7 +207,14 @@ WINDOWS_S = (60.0, 300.0, 1200.0)
 """Memory of the further answer-rate estimates [s]; window 0 is the belief's own `memory_s`."""
 SIGHT = 12  # then 3 x GRID: expected releases, expected answers, variance of their difference
 TALK_X, TALK_DAY, TALK_TURN = SIGHT + 3 * GRID, SIGHT + 3 * GRID + 1, SIGHT + 3 * GRID + 2
-N_EST = SIGHT + 3 * GRID + 3
+LEAD_WEIGHT = SIGHT + 3 * GRID + 3  # propensities of finished dials above the mean, of this step
+N_EST = SIGHT + 3 * GRID + 4
+
+# --- columns of State.lead and State.hand, and of State.score (float64) ---------------------------
+LEAD_NUMBER, LEAD_ODDS = 0, 1
+"""Number of the lead, factor of the odds of an answer that its score stands for."""
+CALL_ODDS, CALL_WEIGHT = 0, 1
+"""The factor of the call's lead; its propensity / the mean one, as believed when it was dialed."""
 
 
 class State(NamedTuple):
@@ -217,7 +231,7 @@ class State(NamedTuple):
     heap: IntArray  # (B, ...) timers: time << 24 | kind << 20 | entity
     # full worlds only
     more: IntArray  # (B, N_MORE) further counters
-    trait: IntArray  # (B, N, 7) agents
+    trait: IntArray  # (B, N, N_TRAIT) agents
     spare: IntArray  # (B, N) ring of spare agents
     story: IntArray  # (B, C, 7) calls
     person: NDArray[np.int32]  # (B, P, FIRST_TIME + K) people of the list
@@ -234,6 +248,11 @@ class State(NamedTuple):
     lesson: FloatArray  # (B, 2 N_LESSONS, AGE_BINS) counts, then the laws made of them
     release: FloatArray  # (B, states less idle, AGE_BINS, GRID) learnt table, as Params.release
     ring: FloatArray  # (B, R, 2 + GRID) learnt table, as Params.ring
+    # only with scores of leads, or with exact sums
+    lead: FloatArray  # (B, K, 2) leads of which the next one may be chosen
+    hand: FloatArray  # (B, H, 2) leads that were chosen
+    score: FloatArray  # (B, C, 2) calls
+    pmf: FloatArray  # (B, 2 GRID, N + 2) laws of answers, then of releases, for each look-ahead
 
 
 def make_state(
@@ -256,6 +275,7 @@ def make_state(
     people, callers = int(n[columns.N_PEOPLE]), int(n[columns.CALLER_CAPACITY])
     delay = int(n[columns.FEED_STEPS])
     learns = bool(n[columns.LEARNS])
+    scored = n[columns.LEAD_BUFFER] > 0
     age_bins = params.release.shape[1]
     b = n_campaigns
     return State(
@@ -285,4 +305,8 @@ def make_state(
         lesson=np.zeros((b, 2 * N_LESSONS * learns, age_bins)),
         release=np.zeros((b, (N_AGENT_STATES - 1) * learns, age_bins, GRID)),
         ring=np.zeros((b, params.ring.shape[0] * learns, 2 + GRID)),
+        lead=np.zeros((b, int(n[columns.LEAD_BUFFER]), 2)),
+        hand=np.zeros((b, int(n[columns.MAX_DIALS]) * scored, 2)),
+        score=np.zeros((b, lines * scored, 2)),
+        pmf=np.zeros((b, 2 * GRID * bool(n[columns.EXACT]), agents + 2)),
     )

@@ -12,8 +12,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.chance import PHI_AT, PHI_LAST, PHI_LIMIT, PHI_PER_UNIT
-from quietdial.envs.pacing.features import COUNTERS, FULL, LEAVING_MS, MARKOV, N_COUNTERS
+from quietdial.envs.pacing.features import (
+    COUNTERS,
+    FULL,
+    LEAVING_MS,
+    MARKOV,
+    N_COUNTERS,
+    WITH_LEADS,
+)
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
 from quietdial.envs.pacing.params import (
     AUDITED_SHARE,
@@ -30,6 +38,7 @@ from quietdial.envs.pacing.params import (
     HAS_SHIFTS,
     IS_FULL,
     KNOWN_RATE,
+    LEARNS,
     MAX_DIALS,
     N_AGENTS,
     N_COHORTS,
@@ -38,10 +47,14 @@ from quietdial.envs.pacing.params import (
     OFCOM,
     OPENS,
     PRIOR_RATE,
+    RICH,
+    SCORES,
     SPAN_FROM,
     SPAN_UNTIL,
     SPARE_GROUP,
+    TRUE_ANSWERS,
     WORKED,
+    WRAP_HIDDEN,
     Params,
 )
 from quietdial.envs.pacing.state import (
@@ -86,7 +99,12 @@ from quietdial.envs.pacing.state import (
     State,
 )
 
-_WIDTH = {MARKOV: 2, COUNTERS: N_COUNTERS + 1, FULL: N_COUNTERS + 1 + 4 * GRID + 1}
+_WIDTH = {
+    MARKOV: 2,
+    COUNTERS: N_COUNTERS + 1,
+    FULL: N_COUNTERS + 1 + 4 * GRID + 1,
+    WITH_LEADS: N_COUNTERS + 1 + 4 * GRID + 4,
+}
 
 
 def observe_twin(
@@ -103,16 +121,20 @@ def observe_twin(
     Returns:
         (B, F) float32, F fields of the observation set in the order of `spec.OBSERVATIONS`.
     """
+    if params.n[RICH] or params.n[SCORES] or params.n[LEARNS] or params.n[TRUE_ANSWERS]:
+        raise ConfigError("the numpy twin knows the look-ahead of believed tables only")
     rows = range(state.head.shape[0])
     out = np.zeros((len(rows), _WIDTH.get(set_code, 0)), np.float32)
     for b in rows:
         if set_code == MARKOV:
             out[b] = _markov(state, params, b)
-        elif set_code in (COUNTERS, FULL):
+        elif set_code in (COUNTERS, FULL, WITH_LEADS):
             base = base_dials_twin(state, params, b, float(params.x[BASE_THETA])) if residual else 0
             numbers = _counters(state, params, b)
-            if set_code == FULL:
+            if set_code in (FULL, WITH_LEADS):
                 numbers += _outlook(state, params, b)
+            if set_code == WITH_LEADS:  # without scores the mean
+                numbers += [2.0 * math.sqrt(answer_rate_twin(state, params, b)) - 1.0] * 3
             out[b] = [*numbers, min(base, 8) / 4.0]
     return out
 
@@ -249,6 +271,8 @@ def _counters(state: State, params: Params, b: int) -> list[float]:
     talk, wrap, rest, idle = (
         seen_count_twin(state, params, b, which) for which in (TALK, WRAP, BREAK, IDLE)
     )
+    if params.n[WRAP_HIDDEN]:
+        talk, wrap = talk + wrap, 0
     waiting, n = head[WAITING], int(params.n[N_AGENTS])
     m = _present(state, params, b)
     rate = answer_rate_twin(state, params, b)

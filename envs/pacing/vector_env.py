@@ -259,6 +259,7 @@ class PacingVectorEnv(CampaignsVectorEnv):
         settings: settings of the controller by name.
         knob: the setting that the action sets.
         knowledge: what the look-ahead goes by, see `World`.
+        shield: limit on the dials of any policy, its settings by name or its kind, see `World`.
         start: "open" or "random" (training inside the day).
         horizon_s: longest training episode [s]; None: the whole window.
         autoreset_mode: what happens after the end of an episode.
@@ -281,6 +282,7 @@ class PacingVectorEnv(CampaignsVectorEnv):
         settings: Mapping[str, float] | None = None,
         knob: str | None = None,
         knowledge: Knowledge = "believed",
+        shield: Mapping[str, Any] | str | None = None,
         start: str = "open",
         horizon_s: float | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -304,6 +306,7 @@ class PacingVectorEnv(CampaignsVectorEnv):
             settings=settings,
             knob=knob,
             knowledge=knowledge,
+            shield=shield,
             start=start,
             horizon_s=horizon_s,
             threads=threads,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import control, features, plain
@@ -22,7 +23,6 @@ from quietdial.envs.pacing.params import (
     CONTROL_MS,
     DIALS_FROM,
     IS_FULL,
-    KNOWLEDGE,
     N_LINES,
     ON_RELEASE,
     STOPS,
@@ -31,8 +31,10 @@ from quietdial.envs.pacing.params import (
     make_params,
 )
 from quietdial.envs.pacing.privileged import privileged
+from quietdial.envs.pacing.shield import Shield, shield_of, write_shield
 from quietdial.envs.pacing.spec import (
     FULL_TOTALS,
+    N_RESIDUALS,
     TOTALS,
     action_of,
     action_space,
@@ -50,11 +52,15 @@ from quietdial.envs.pacing.state import (
     NOW,
     SEEN_BREACHED,
     SESSION,
+    SET_CHOICE,
+    SHIELD_ACTS,
+    SHIELD_CALLS,
     TALK,
     IntArray,
     State,
     make_state,
 )
+from quietdial.envs.part import describe_validation_error
 from quietdial.envs.scenario import Scenario, load_scenario
 
 Bools = NDArray[np.bool_]
@@ -67,6 +73,21 @@ _FULL_NAMES = tuple(entry.name for entry in FULL_TOTALS)
 def _within(value: object, low: float, high: float) -> bool:
     """Whether `value` is a finite number between the bounds."""
     return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
+
+
+_LEVEL_INTERVAL_S = 15.0
+"""A level of VICIdial's stands so long [s]."""
+
+
+def _decided_every(scenario: Scenario, interval_s: float) -> Scenario:
+    """The scenario with another decision interval; ConfigError if it does not allow that."""
+    values = scenario.model_dump(exclude_none=True)
+    values["episode"] = {**values.get("episode", {}), "decision_interval_s": interval_s}
+    try:
+        return Scenario.model_validate(values)
+    except ValidationError as error:
+        what = f"scenario {scenario.name!r} with decisions every {interval_s:g} s"
+        raise ConfigError(describe_validation_error(error, what)) from None
 
 
 def _log_rows(scenario: Scenario) -> int:
@@ -96,8 +117,10 @@ class World:
         controller: name of the controller that action `controller` sets (controllers/plug.py).
         settings: its settings by name; none: its own defaults.
         knob: the setting that the action sets; none: the controller's own.
-        knowledge: what the look-ahead of the index rules goes by (params.KNOWLEDGE): "believed";
-            "learnt": tables estimated from the episode's calls; the others are privileged.
+        knowledge: what the look-ahead of the index rules goes by (params.KNOWLEDGE): "believed", or
+            others and several joined by "+", for instance "scores+signal-10".
+        shield: limit on the dials of any policy, as `shield.Shield`, its settings by name, or its
+            kind: "deterministic" or "borrowing".
         threads: threads that play the rows, 1 to 256; any number gives the same bits. More than one
             pays from some hundred campaigns on (docs/performance.md).
     """
@@ -119,6 +142,7 @@ class World:
         settings: Mapping[str, float] | None = None,
         knob: str | None = None,
         knowledge: Knowledge = "believed",
+        shield: Shield | Mapping[str, Any] | str | None = None,
         threads: int = 1,
     ) -> None:
         if type(n_campaigns) is not int or n_campaigns < 1:
@@ -130,6 +154,11 @@ class World:
         if start not in ("open", "random"):
             raise ConfigError(f"start = {start!r} must be 'open' or 'random'")
         self.scenario = load_scenario(scenario)
+        if action_of(action or self.scenario.action).name == "vicidial_level":
+            if controller is not None or settings or knob is not None:
+                raise ConfigError("action 'vicidial_level' brings its own controller; name none")
+            self.scenario = _decided_every(self.scenario, _LEVEL_INTERVAL_S)
+            controller, settings, knob = "vicidial", {"dial_method": 0.0}, "auto_dial_level"
         episode = self.scenario.episode
         shortest, longest = episode.decision_interval_s, episode.duration_s
         if horizon_s is not None and not _within(horizon_s, shortest, longest):
@@ -145,9 +174,13 @@ class World:
             raise ConfigError(
                 f"action 'dials_or_cancel': rule {self.scenario.rule.id} forbids to cancel calls"
             )
+        if self.action.name == "residual_choice" and self.scenario.calls.leads is None:
+            raise ConfigError(
+                f"action 'residual_choice': scenario {self.scenario.name!r} has no scores of "
+                "leads; give it `calls: {leads: {auc: 0.75}}`"
+            )
         self._controller = self._plugged(controller, settings, knob)
-        if knowledge not in KNOWLEDGE:
-            raise ConfigError(f"knowledge = {knowledge!r} must be one of: " + ", ".join(KNOWLEDGE))
+        self.shield = shield_of(shield)
         self.fields = observation_fields(self.observation)
         self.observation_space = observation_space(self.observation)
         self.action_space = action_space(
@@ -167,6 +200,8 @@ class World:
             settings=self._controller.settings if self._controller else (),
             knob=self._controller.knob_at if self._controller else -1,
         )
+        if self.shield is not None:
+            write_shield(self.shield, self.scenario, self.params)
         self.is_full = bool(self.params.n[IS_FULL])
         if self.action.kind == control.BLEND:
             self.params.n[ON_RELEASE] = 1
@@ -275,10 +310,16 @@ class World:
         values = np.zeros(self.n_campaigns)
         kind = self.action.kind
         flat = np.asarray(actions).reshape(self.n_campaigns)
-        if kind in _ONE_SHOT_OFFSET:
+        if self.action.name == "residual_choice":
+            choice, residual = np.divmod(flat.astype(np.int64), N_RESIDUALS)
+            self.state.head[active, SET_CHOICE] = choice[active]
+            amounts = residual + control.RESIDUAL_LOW
+        elif kind in _ONE_SHOT_OFFSET:
             amounts = flat.astype(np.int64) + _ONE_SHOT_OFFSET[kind]
         elif kind == control.DIALS_OR_CANCEL:
             amounts = flat.astype(np.int64) - self.scenario.max_dials
+        elif self.action.name == "vicidial_level":
+            values[:] = 1.0 + 0.25 * flat.astype(np.int64)
         elif self.action.name == "threshold":
             values = _THETAS[flat.astype(np.int64)]
         else:
@@ -321,6 +362,14 @@ class World:
         if self.is_full:
             features.full_totals(self._book, out[len(TOTALS) :])
         return dict(zip(self._total_names, out, strict=True))
+
+    def interventions(self) -> dict[str, NDArray[np.float64]]:
+        """What the shield refused in every row's episode, each (B,) float64 and fresh.
+
+        `shield_acts`: times that it refused dials; `shield_calls`: dials refused.
+        """
+        columns = {"shield_acts": SHIELD_ACTS, "shield_calls": SHIELD_CALLS}
+        return {name: self.state.head[:, at].astype(np.float64) for name, at in columns.items()}
 
     def windows(self) -> dict[str, NDArray[np.float64]]:
         """The rule's windows of every row, each (B, W) float64 and fresh; a full world only.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -47,6 +49,27 @@ class Unanswered(Part):
     outcome: UnansweredOutcome
     share: Probability = Field(description="share among the dials that no person answers")
     time: Law = Field(description="time from the end of set-up to this outcome (to the pick-up)")
+
+
+class Leads(Part):
+    """A list whose people differ in how likely they answer, with a score of each.
+
+    The score of a person who would answer now is normal with mean d and sd 1, that of the others
+    standard normal: d = sqrt(2) x the normal quantile of the AUC (binormal ROC curve). So a person
+    with score x answers with odds p / (1 - p) x exp(d x - d^2 / 2), and the mean stays p.
+    """
+
+    auc: Annotated[float, Field(ge=0.5, le=0.99)] = Field(
+        description="area under the ROC curve of the score for 'this dial is answered'"
+    )
+    buffer: int = Field(
+        default=1, ge=1, le=200, description="next people of the list among whom one may choose"
+    )
+
+    @property
+    def shift(self) -> float:
+        """d, the distance of the two means in units of the sd."""
+        return math.sqrt(2.0) * statistics.NormalDist().inv_cdf(self.auc)
 
 
 class Greeting(Part):
@@ -100,6 +123,9 @@ class Calls(Part):
         le=300,
         description="the dialer gives up ringing after so long; a "
         "later answer becomes no answer; none: the laws stand as they are",
+    )
+    leads: Leads | None = Field(
+        default=None, description="scores of the people to be dialed; none: all are alike"
     )
     greeting: Greeting | None = Field(default=None, description="none: no time at all")
     detection: Detection = Detection()

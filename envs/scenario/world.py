@@ -24,12 +24,14 @@ from quietdial.envs.scenario.calls import Calls
 from quietdial.envs.scenario.floor import Floor, Inbound
 from quietdial.envs.scenario.people import People
 
-ObservationName = Literal["full", "counters", "markov", "none"]
+ObservationName = Literal["full", "leads", "counters", "markov", "none"]
 ActionName = Literal[
     "residual",
+    "residual_choice",
     "dials",
     "dials_or_cancel",
     "threshold",
+    "vicidial_level",
     "theta",
     "ratio",
     "progressive",
@@ -184,6 +186,10 @@ class Scenario(Part):
             self._check_ringing()
         if rule.clock != "answer" and calls.greeting is None:
             raise ValueError(f"rule {rule.id} counts from {rule.clock}: give calls.greeting")
+        if calls.leads is not None and self.people is not None:
+            raise ValueError("calls.leads has scores for an endless list; leave out `people`")
+        if self.action == "residual_choice" and calls.leads is None:
+            raise ValueError("action 'residual_choice' chooses among leads: give calls.leads")
         if self.action == "dials_or_cancel" and not rule.may_cancel:
             raise ValueError(f"action 'dials_or_cancel': rule {rule.id} forbids to cancel calls")
         if self.floor.n_outbound < 1:

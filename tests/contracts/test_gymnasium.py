@@ -17,6 +17,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from quietdial.envs import ConfigError, PacingEnv, PacingVectorEnv, Scenario, load_scenario
 from quietdial.envs.pacing.spec import ACTIONS, OBSERVATIONS
+from quietdial.envs.scenario.calls import Leads
 
 ENV_ID = "quietdial.envs:quietdial/Pacing-v1"
 REAL_UNITS = ("theta", "ratio", "controller", "blend")
@@ -29,6 +30,17 @@ def short(duration_s=20.0, preset="study-real-5"):
     episode = scenario.episode.model_copy(update={"duration_s": duration_s, "close_s": 5.0})
     rule = scenario.rule.model_copy(update={"may_cancel": True})
     return scenario.model_copy(update={"episode": episode, "rule": rule})
+
+
+def scenario_for(action: str, *parts: Any) -> dict[str, Any]:
+    """A world that has what the action needs; the default one has all that the others do."""
+    if action == "dials_or_cancel":
+        return {"scenario": short(*parts)}
+    if action == "residual_choice":
+        scenario = short(*parts)
+        calls = scenario.calls.model_copy(update={"leads": Leads(auc=0.75, buffer=4)})
+        return {"scenario": scenario.model_copy(update={"calls": calls})}
+    return {}
 
 
 def controller_for(action: str) -> dict[str, Any]:
@@ -57,8 +69,7 @@ def play(env: Any, action: Any, steps: int) -> Any:
 def test_check_env__passes_without_warnings(action, observation):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        may_cancel = {"scenario": short()} if action == "dials_or_cancel" else {}
-        env = make(action=action, observation=observation, **may_cancel)
+        env = make(action=action, observation=observation, **scenario_for(action))
         check_env(env.unwrapped)
         sb3_check_env(env.unwrapped)
 
@@ -152,13 +163,16 @@ def assert_same(one, two, where=""):
 def test_scalar_and_vector__agree_bit_for_bit(action):
     arguments: dict[str, Any] = {"scenario": short(120.0, "study-real-10"), "action": action}
     arguments |= controller_for(action)
+    if action == "residual_choice":
+        arguments |= scenario_for(action, 120.0, "study-real-10")
     vector = PacingVectorEnv(3, **arguments)
     scalars = [PacingEnv(**arguments) for _ in range(3)]
     vector.action_space.seed(5)
     observation, info = vector.reset(seed=11)
     reward, truncated = np.zeros(3), np.zeros(3, np.bool_)
     own = [(first[0], 0.0, False, False, first[1]) for first in _resets(scalars)]
-    for _ in range(120):
+    interval_s = vector.scenario.episode.decision_interval_s
+    for _ in range(round(120 / interval_s)):
         for i in range(3):
             np.testing.assert_array_equal(observation[i], own[i][0])
             assert (reward[i], truncated[i]) == own[i][1:4:2]

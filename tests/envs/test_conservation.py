@@ -14,6 +14,7 @@ from quietdial.envs import PacingEnv, PacingVectorEnv, load_scenario
 from quietdial.envs.laws import UniformLaw
 from quietdial.envs.pacing.spec import ACTIONS
 from quietdial.envs.pacing.state import ANSWERED, COUNT, DIALED, IDLE, TALK
+from quietdial.envs.scenario.calls import Leads
 from quietdial.envs.testing import ContractError, check_determinism, check_episode
 
 PRESETS = (
@@ -55,11 +56,16 @@ def worlds(draw):
     if draw(st.booleans()):
         episode["controller_period_s"] = draw(st.sampled_from([0.25, 0.75, 2.5]))
     episode["controller_on_release"] = draw(st.booleans())
-    scenario = short(draw(st.sampled_from(PRESETS)), calls=calls, rule=rule, episode=episode)
     actions = sorted(
         set(ACTIONS) - {"dials_or_cancel"}
     )  # no shipped Italian rule lets calls be cancelled
-    return scenario, draw(st.sampled_from(actions)), draw(st.integers(0, 2**32))
+    action = draw(st.sampled_from(actions))
+    if action == "residual_choice" or draw(st.integers(0, 3)) == 0:
+        calls["leads"] = Leads(
+            auc=draw(st.sampled_from([0.6, 0.85])), buffer=draw(st.integers(1, 5))
+        )
+    scenario = short(draw(st.sampled_from(PRESETS)), calls=calls, rule=rule, episode=episode)
+    return scenario, action, draw(st.integers(0, 2**32))
 
 
 @settings(max_examples=60)
@@ -69,7 +75,7 @@ def test_check_episode__holds_in_random_worlds(world):
     controller = "genesys" if action == "controller" else None
     env = PacingVectorEnv(4, scenario, action=action, observation="full", controller=controller)
     episode = check_episode(env, seed=seed)
-    steps = round(scenario.episode.duration_s / scenario.episode.decision_interval_s)
+    steps = round(scenario.episode.duration_s / env.scenario.episode.decision_interval_s)
     np.testing.assert_array_equal(episode.steps, steps)
 
 

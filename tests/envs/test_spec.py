@@ -93,6 +93,7 @@ def test_info__has_exactly_the_entries_of_the_table():
         ("residual", spaces.Discrete(6)),
         ("dials", spaces.Discrete(7)),  # ceil(.4 x 10) + 2 = 6 calls at most
         ("threshold", spaces.Discrete(13)),
+        ("vicidial_level", spaces.Discrete(13)),
         ("theta", spaces.Box(0.0, 1.0, (1,), np.float32)),
         ("ratio", spaces.Box(0.0, 20.0, (1,), np.float32)),
         ("progressive", spaces.Discrete(1)),

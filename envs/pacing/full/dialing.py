@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from quietdial.envs.pacing import chance
-from quietdial.envs.pacing.control import dials_now
+from quietdial.envs.pacing.control import answer_rate, dials_now
 from quietdial.envs.pacing.counts import key_of
 from quietdial.envs.pacing.full.people import after_nobody, count_attempt, next_person, segment_of
+from quietdial.envs.pacing.insight import lead_to_dial, with_odds
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.log import DIAL, ENDED, NONE, note
 from quietdial.envs.pacing.params import (
@@ -21,12 +22,14 @@ from quietdial.envs.pacing.params import (
     LAW_ANSWER,
     LAW_ENDING,
     LAW_SETUP,
+    LEAD_BUFFER,
     MIN_RING_MS,
     N_COHORTS,
     N_LINES,
     N_PEOPLE,
     OPENS,
     RING_TIMEOUT_MS,
+    SCORES,
     START_GAP_MS,
     STOPS,
     TRUNKS,
@@ -35,7 +38,9 @@ from quietdial.envs.pacing.params import (
 from quietdial.envs.pacing.state import (
     CALL_COHORT,
     CALL_NUMBER,
+    CALL_ODDS,
     CALL_OUTCOME,
+    CALL_WEIGHT,
     CANCELLED,
     CANCELS,
     COUNT,
@@ -45,6 +50,7 @@ from quietdial.envs.pacing.state import (
     HEAP,
     HOLDER,
     IN_FLIGHT,
+    LEAD_WEIGHT,
     MACHINE,
     MACHINE_TALK,
     NEXT_START,
@@ -60,13 +66,15 @@ from quietdial.envs.pacing.state import (
     RINGING,
     RINGS_FROM,
     SESSION,
+    SET_CHOICE,
     TALK,
     WHO,
     WITH_CALL,
 )
 from quietdial.envs.pacing.timers import ENDING, PICKUP, push, remove, timer_of
 
-_HIGHEST = np.float64(0.95 * 4294967296.0)
+_ONE = np.float64(4294967296.0)
+_HIGHEST = 0.95 * _ONE
 
 
 @compiled(inline="always")
@@ -119,12 +127,20 @@ def launch(b, s, p, person, holder, start, t):  # type: ignore[no-untyped-def]
     s.head[b, DIALED] = number + 1
     s.more[b, NEXT_START] = start + p.n[START_GAP_MS]
     fate = number
+    p_answer = _p_answer(b, s, p, person, t)
     if person >= 0:
         fate = (person << 8) | count_attempt(b, s, p, person, t)
+    elif p.n[LEAD_BUFFER] > 0:
+        lead, factor = lead_to_dial(b, s, p, s.head[b, SET_CHOICE])
+        fate = np.int64(lead)
+        p_answer = np.int64(with_odds(p_answer / _ONE, factor) * _ONE)
+        rate = answer_rate(b, s, p)
+        s.score[b, slot, CALL_ODDS] = factor
+        s.score[b, slot, CALL_WEIGHT] = with_odds(rate, factor) / rate
     u = np.int64(chance.draw(key, chance.DIAL_OUTCOME, fate) >> np.uint64(32))
     law = LAW_ANSWER
     outcome = np.int64(PERSON)
-    if u >= _p_answer(b, s, p, person, t):
+    if u >= p_answer:
         u = np.int64(chance.draw(key, chance.DIAL_ENDING, fate) >> np.uint64(32))
         ending = 0
         while u >= p.n[ENDING_P + ending]:
@@ -196,10 +212,12 @@ def control(b, s, p, t):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def leave_flight(b, s, slot):  # type: ignore[no-untyped-def]
+def leave_flight(b, s, p, slot):  # type: ignore[no-untyped-def]
     """The dial of a policy or controller in `slot` is no longer in flight."""
     s.head[b, IN_FLIGHT] -= 1
     s.cohort[b, s.call[b, slot, CALL_COHORT]] -= 1
+    if p.n[SCORES]:
+        s.est[b, LEAD_WEIGHT] += s.score[b, slot, CALL_WEIGHT] - 1.0
 
 
 @compiled(inline="always")
@@ -209,7 +227,7 @@ def has_outcome(b, s, p, slot, t):  # type: ignore[no-untyped-def]
         s.more[b, RESERVED_FLYING] -= 1
         s.more[b, RESERVED_FINISHED] += 1
     elif p.n[DETECTION] != DETECT_AMD or s.call[b, slot, CALL_OUTCOME] > MACHINE:
-        leave_flight(b, s, slot)
+        leave_flight(b, s, p, slot)
     number, outcome = s.call[b, slot, CALL_NUMBER], s.call[b, slot, CALL_OUTCOME]
     note(b, s, p, t, ENDED, number, outcome, NONE, NONE)
 

@@ -26,6 +26,7 @@ from quietdial.envs.pacing.full.pickups import (
 from quietdial.envs.pacing.full.staff import agent_event, begin_day, end_day, serve_due, shift_event
 from quietdial.envs.pacing.full.windows import counted_silent, end_windows, roll
 from quietdial.envs.pacing.full.work import move, take_idle
+from quietdial.envs.pacing.insight import fill_buffer
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.levels import (
     draw_answer_rate,
@@ -36,6 +37,7 @@ from quietdial.envs.pacing.levels import (
 )
 from quietdial.envs.pacing.log import NONE, SESSION_CHANGE, YES, note
 from quietdial.envs.pacing.opening import blank, draw_counts, draw_span
+from quietdial.envs.pacing.outlook import SPEED_CLASSES
 from quietdial.envs.pacing.params import (
     BUCKET_MS,
     CLOSES,
@@ -50,12 +52,14 @@ from quietdial.envs.pacing.params import (
     HORIZON_MS,
     LAW_DAY_FACTOR,
     LAW_TALK,
+    LEAD_BUFFER,
     N_AGENTS,
     N_PEOPLE,
     OPENS,
     P_SUCCESS,
     PRIOR_WEIGHT,
     RANDOM_START,
+    SCORES,
     SKILL_SD,
     SPAN_FROM,
     SPEED_SD,
@@ -85,6 +89,7 @@ from quietdial.envs.pacing.state import (
     IDLE,
     INBOUND_TALK,
     LAST_HARM,
+    LEAD_WEIGHT,
     MACHINE_TALK,
     MACHINES,
     N_MORE,
@@ -95,6 +100,7 @@ from quietdial.envs.pacing.state import (
     NOWHERE,
     OFF,
     OUT_AT,
+    PACE,
     PEOPLE_DONE,
     PLACE,
     QUEUED,
@@ -276,6 +282,10 @@ def _finish_step(b, s, p, out):  # type: ignore[no-untyped-def]
     settle(
         b, s, p, out, idle_ms, available_ms, counted_silent(b, s, p), s.more[b, QUEUED], finished
     )
+    if p.n[SCORES]:
+        for w in range(N_WINDOWS):
+            s.est[b, RATE_FINISHED + w] += s.est[b, LEAD_WEIGHT]
+        s.est[b, LEAD_WEIGHT] = 0.0
     harm = s.more[b, HARM]
     out[b, 5] += (harm - s.more[b, LAST_HARM]) / 1e6
     s.more[b, LAST_HARM] = harm
@@ -361,6 +371,8 @@ def _begin(b, s, p, key):  # type: ignore[no-untyped-def]
     if p.n[BUCKET_MS] > 0:
         s.more[b, BUCKET] = began // p.n[BUCKET_MS]
     _open_session(b, s, p, first, began)
+    if p.n[LEAD_BUFFER] > 0:
+        fill_buffer(b, s, p)
     if p.n[RANDOM_START]:
         _fill_floor(b, s, p, key, began)
         span_ms = began - p.sessions[first, OPENS]
@@ -389,6 +401,7 @@ def _blank_more(b, s, p, key):  # type: ignore[no-untyped-def]
         z = chance.normal(p.curves, chance.draw(key, chance.AGENT_SPEED, i))
         speed = chance.exp(p.curves, p.x[SPEED_SD] * z - 0.5 * p.x[SPEED_SD] ** 2)
         s.trait[b, i, SPEED] = np.int64(speed * 1048576.0 + 0.5) if p.x[SPEED_SD] > 0 else 1048576
+        s.trait[b, i, PACE] = np.int64(min(max(2.0 * z + 4.5, 0.0), SPEED_CLASSES - 0.5))
         z = chance.normal(p.curves, chance.draw(key, chance.AGENT_SKILL, i))
         skill = chance.exp(p.curves, p.x[SKILL_SD] * z - 0.5 * p.x[SKILL_SD] ** 2)
         if p.x[SKILL_SD] == 0:

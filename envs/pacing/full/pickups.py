@@ -300,7 +300,7 @@ def silence_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
 def unheard_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """A call ends while detection still listens."""
     s.more[b, ANALYSED] -= 1
-    leave_flight(b, s, slot)
+    leave_flight(b, s, p, slot)
     if p.n[LEARNS]:
         learn_dial(b, s, p, slot, DIAL_ENDED, t)
     if s.call[b, slot, CALL_OUTCOME] == MACHINE:
@@ -316,7 +316,7 @@ def unheard_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
 def verdict_event(b, s, p, slot, t):  # type: ignore[no-untyped-def]
     """Detection decides."""
     s.more[b, ANALYSED] -= 1
-    leave_flight(b, s, slot)
+    leave_flight(b, s, p, slot)
     machine = s.call[b, slot, CALL_OUTCOME] == MACHINE
     u = np.int64(chance.draw(key_of(b, s), chance.VERDICT, s.story[b, slot, FATE]) >> np.uint64(32))
     wrong = u < (p.n[P_FALSE_PERSON] if machine else p.n[P_FALSE_MACHINE])

@@ -44,9 +44,11 @@ from quietdial.envs.pacing.params import (
     RESERVED_SHARE,
     SPARE_GROUP,
     WALL_S,
+    WRAP_HIDDEN,
 )
 from quietdial.envs.pacing.state import (
     AGENT_NUMBER,
+    AGENT_SINCE,
     AGENT_STATE,
     BREAK,
     BY_WORLD,
@@ -172,7 +174,10 @@ def agent_event(b, s, p, agent, t):  # type: ignore[no-untyped-def]
     if state == TALK:
         _conversation_over(b, s, p, agent, number, t)
         if p.n[HAS_WRAP]:
+            since = s.agent[b, agent, AGENT_SINCE]
             move(b, s, p, agent, WRAP, t)
+            if p.n[WRAP_HIDDEN]:
+                s.agent[b, agent, AGENT_SINCE] = since
             u = chance.draw(key, chance.WRAP_TIME, number)
             wrap = chance.duration_ms(p.tables, LAW_WRAP, u)
             wrap = max((wrap * s.trait[b, agent, SPEED]) >> 20, 1)
