@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from quietdial.agents.policy import LearnedPolicy, Policy, features_of
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
+from quietdial.agents.shields import Shielded
 from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.regulation.calendar import sessions_of
@@ -85,7 +86,9 @@ def make_world(
         base_theta=policy.base_theta,
         **options,
     )
-    if isinstance(policy, LearnedPolicy):
+    learned = policy.inner if isinstance(policy, Shielded) else policy
+    if isinstance(learned, LearnedPolicy):
+        policy = learned
         spec, interval_s = policy.spec, scenario.episode.decision_interval_s
         for what, its, here in (
             ("observation fields", spec.features, features_of(world.fields)),
@@ -185,6 +188,8 @@ def _play_batch(
         done(number / len(stretches))
     if not over:
         raise QuietDialError(f"{scenario.name}: the episode is longer than its sessions")
+    if world.shield is not None:
+        totals = {**totals, **world.interventions()}
     windows: dict[str, NDArray[np.float64]] = {}
     if world.is_full:
         first = world.windows()
