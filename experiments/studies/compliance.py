@@ -7,7 +7,7 @@ deterministic one, and worlds in which a condition of its theorem fails, the exc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,7 +25,7 @@ from quietdial.agents.shields import Shielded
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.pacing.shield import Shield
 from quietdial.envs.scenario import Scenario, load_scenario
-from quietdial.experiments.bench.results import figure, result_file
+from quietdial.experiments.bench.results import figure, put_figures, result_file
 from quietdial.experiments.evaluate import play_days, test_seeds, tune, tune_seeds
 from quietdial.experiments.stats import (
     PolicyDays,
@@ -36,6 +36,8 @@ from quietdial.experiments.stats import (
 )
 
 NAME: Final = "compliance"
+PAGE: Final = Path("docs/compliance.md")
+"""Page whose table is made from the result, if it is there."""
 N_DAYS: Final = 1000
 N_TUNE_DAYS: Final = 96
 TARGET: Final = 0.03
@@ -233,6 +235,41 @@ def figures_of(setting: Setting, days: PolicyDays, bare: PolicyDays | None) -> l
     return rows
 
 
+_COLUMNS: Final = ("utilisation", "silent rate", "days above the cap", "worst day", "cost")
+
+
+def page_table(figures: Sequence[Mapping[str, Any]]) -> str:
+    """The figures as a Markdown table, one row for each setting; intervals of 95 %, in percent."""
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for one in figures:
+        setting, what = one["name"].rsplit(": ", 1)
+        rows.setdefault(setting, {})[what] = one
+    lines = [
+        "| World | Policy | Utilisation % | Silent % | Days above the cap % | Worst day % | "
+        "Cost of the shield, points |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for setting, cells in rows.items():
+        shown = [_cell(cells.get(column), column) for column in _COLUMNS]
+        other = [it for what, it in cells.items() if what.startswith("days above the cap, ")]
+        if other:
+            shown[2] += f"; without those of detection {_cell(other[0], 'days above the cap')}"
+        lines.append("| " + " | ".join([*setting.split(", ", 1), *shown]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(one: Mapping[str, Any] | None, column: str) -> str:
+    if one is None:
+        return ""
+    value, lo, hi = (100.0 * float(one[key]) for key in ("value", "lo", "hi"))
+    if column == "worst day":
+        return f"{value:.2f}"
+    if column == "days above the cap" and value == 0.0:
+        return f"0 (below {hi:.1f})"
+    digits = 1 if column == "days above the cap" else 2
+    return f"{value:.{digits}f} ({lo:.{digits}f} to {hi:.{digits}f})"
+
+
 def run(
     *,
     work: Path,
@@ -271,3 +308,5 @@ def run(
         command = f"quietdial study {NAME} --output {output}"
         said = f"test days 0 to {n_days - 1}, rules tuned on tuning days 0 to {n_tune_days - 1}"
         write_json_atomic(output, result_file(NAME, command, said, figures))
+        if PAGE.is_file():
+            put_figures(PAGE, page_table(figures))

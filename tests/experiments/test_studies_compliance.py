@@ -52,6 +52,7 @@ def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tm
     behind = Shielded(Marginal(0.1), Shield())
     kept = compliance.Setting("w", "rule + deterministic", behind, scenario, "rule")
     monkeypatch.setattr(compliance, "settings", lambda n: [bare, kept])
+    monkeypatch.chdir(tmp_path)
     console = Console(file=io.StringIO(), width=150)
     output = tmp_path / "compliance.json"
     compliance.run(
@@ -63,3 +64,7 @@ def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tm
     assert figures["w, rule: days above the cap"]["value"] > 0
     assert figures["w, rule + deterministic: cost"]["value"] < 0
     assert "rule + deterministic" in console.file.getvalue()
+    table = compliance.page_table(list(figures.values())).splitlines()
+    assert len(table) == 4
+    assert "| w | rule + deterministic | " in table[3]
+    assert "| 0 (below 25.0) |" in table[3]
