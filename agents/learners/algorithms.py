@@ -39,6 +39,7 @@ try:
     from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
     from stable_baselines3 import A2C, DQN, PPO, SAC
     from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.buffers import ReplayBuffer
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("stable-baselines3 and sb3-contrib", "train", "training") from error
 
@@ -206,10 +207,48 @@ def _trpo(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> 
         batch_size=config.batch_size,
         gae_lambda=config.gae_lambda,
         n_critic_updates=config.n_critic_updates,
+        sub_sampling_factor=config.sub_sampling,
         target_kl=0.01 if config.target_kl is None else config.target_kl,
         policy_kwargs=_actor_critic(config, vec_env),
         **_common(config, interval_s),
     )
+
+
+class PricedReplayBuffer(ReplayBuffer):
+    """A store of transitions whose rewards are always at the multiplier of now.
+
+    Beside each reward stands the excess that was paid for; when the multiplier moves, all stored
+    rewards move with it. So what learns from a store can follow a moving price. Rows that have a
+    price of their own (conditioned training) keep it: it belongs to their observation.
+
+    Args:
+        *args: as `ReplayBuffer` takes them.
+        vec_env: the environment whose multiplier holds.
+        **kwargs: as `ReplayBuffer` takes them.
+    """
+
+    def __init__(self, *args: Any, vec_env: SameStepVecEnv, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._vec_env = vec_env
+        self._price = vec_env.multiplier
+        self._excess = np.zeros_like(self.rewards)
+
+    def _reprice(self) -> None:
+        price = self._vec_env.multiplier
+        if self._vec_env.conditioned is None and price != self._price:
+            self.rewards -= np.float32(price - self._price) * self._excess
+            self._price = price
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Store one transition of every row, just after the environment's step."""
+        self._reprice()
+        self._excess[self.pos] = self._vec_env.last_excess
+        super().add(*args, **kwargs)
+
+    def sample(self, *args: Any, **kwargs: Any) -> Any:
+        """Draw transitions, their rewards at the multiplier of now."""
+        self._reprice()
+        return super().sample(*args, **kwargs)
 
 
 class _ByRow:
@@ -266,8 +305,10 @@ class WarmSAC(SAC):
         return super()._sample_action(0, action_noise, n_envs)
 
 
-def _stored(config: LearnerConfig, interval_s: float) -> dict[str, Any]:
+def _stored(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> dict[str, Any]:
     return _common(config, interval_s) | {
+        "replay_buffer_class": PricedReplayBuffer,
+        "replay_buffer_kwargs": {"vec_env": vec_env},
         "buffer_size": config.buffer_size,
         "learning_starts": config.learning_starts,
         "batch_size": config.batch_size,
@@ -276,9 +317,9 @@ def _stored(config: LearnerConfig, interval_s: float) -> dict[str, Any]:
     }
 
 
-def _greedy(config: LearnerConfig, interval_s: float) -> dict[str, Any]:
+def _greedy(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> dict[str, Any]:
     first, last = config.exploration
-    return _stored(config, interval_s) | {
+    return _stored(config, vec_env, interval_s) | {
         "target_update_interval": config.target_update_every,
         "exploration_initial_eps": first,
         "exploration_final_eps": last,
@@ -299,7 +340,7 @@ def _dqn(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> B
         "MlpPolicy",
         vec_env,
         policy_kwargs={"net_arch": list(config.net), "activation_fn": FastTanh},
-        **_greedy(config, interval_s),
+        **_greedy(config, vec_env, interval_s),
     )
     nets = [model.q_net.q_net, model.q_net_target.q_net]
     _bias_values(nets, _bias(config, vec_env), 1)
@@ -315,7 +356,7 @@ def _qr_dqn(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -
             "activation_fn": FastTanh,
             "n_quantiles": config.n_quantiles,
         },
-        **_greedy(config, interval_s),
+        **_greedy(config, vec_env, interval_s),
     )
     nets = [model.quantile_net.quantile_net, model.quantile_net_target.quantile_net]
     _bias_values(nets, _bias(config, vec_env), config.n_quantiles)
@@ -328,7 +369,7 @@ def _sac(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> B
         vec_env,
         ent_coef="auto_0.01",
         policy_kwargs={"net_arch": list(config.net), "activation_fn": FastTanh},
-        **_stored(config, interval_s),
+        **_stored(config, vec_env, interval_s),
     )
     if not isinstance(model.policy.actor.log_std, torch.nn.Linear):
         raise ConfigError("sac: the actor has no layer for its spread")

@@ -41,11 +41,10 @@ _WITH_MINIBATCHES: Final = frozenset({"ppo-lagrangian", "ppo", "maskable-ppo", "
 _CLONED: Final = frozenset({"ppo-lagrangian", "ppo", "maskable-ppo", "a2c", "trpo"})
 
 _STORED: Final[dict[str, Any]] = {  # common to what learns from a store
-    "multiplier": "fixed",  # the store holds rewards at old prices
     "n_envs": 64,
     "batch_size": 1024,
-    "report_every": 32_768,
-    "checkpoint_every": 10,
+    "report_every": 16_384,
+    "checkpoint_every": 20,
 }
 
 PRESETS: Final[dict[AlgorithmName, dict[str, Any]]] = {
@@ -192,6 +191,9 @@ class LearnerConfig(BaseModel):
         min_length=1,
         max_length=100,
         description="rule (docs/pacing-rules.md) that the actor is a copy of when learning starts",
+    )
+    sub_sampling: int = Field(
+        default=4, ge=1, le=100, description="trpo's policy steps on one in so many transitions"
     )
     deployed: Deployed = Field(
         default="argmax", description="how the trained policy is read off and judged"

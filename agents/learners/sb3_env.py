@@ -81,6 +81,9 @@ class SameStepVecEnv(VecEnv):
     number of the observation. With `theta_range`, the learner's action is a number in [-1, 1] and
     the environment's a threshold, see :func:`~quietdial.agents.policy.theta_of`.
 
+    `last_excess` float32 (B,) is what the multiplier multiplies in the last step's reward, for
+    learners that value reward and cost apart.
+
     The info of an ended row has ``terminal_observation``, ``TimeLimit.truncated`` and ``episode``;
     all other rows share one empty dict, which must not be written to.
 
@@ -121,6 +124,7 @@ class SameStepVecEnv(VecEnv):
         self.decision_interval_s = decision_interval_s
         self.multiplier = multiplier
         self.reward_scale = reward_scale
+        self.last_excess: NDArray[np.float32] = np.zeros(env.num_envs, np.float32)
         self.theta_range = theta_range
         self.conditioned = conditioned
         self._price_seed = seed
@@ -206,8 +210,10 @@ class SameStepVecEnv(VecEnv):
             final = infos["final_info"]
             cost = np.where(done, final["cost"], cost)
             answered = np.where(done, final["answered"], answered)
-        price = self.multiplier / (self.n_agents * self.decision_interval_s)
-        shaped = self.reward_scale * (reward - price * (cost - self.cap * answered))
+        unit = self.reward_scale / (self.n_agents * self.decision_interval_s)
+        excess = unit * (cost - self.cap * answered)
+        shaped = self.reward_scale * reward - self.multiplier * excess
+        self.last_excess = excess.astype(np.float32)
         self._silent += float(cost.sum())
         self._answered += float(answered.sum())
         self._reward += float(reward.sum())

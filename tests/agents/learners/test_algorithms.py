@@ -9,17 +9,18 @@ import torch
 from gymnasium.vector import AutoresetMode
 from pydantic import ValidationError
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3 import DQN
 
 from quietdial.agents.checkpoint import load_policy, load_state
 from quietdial.agents.export import export_policy
 from quietdial.agents.learners.algorithms import (
     ALGORITHMS,
+    PricedReplayBuffer,
     actor_tensors,
     build_model,
 )
 from quietdial.agents.learners.config import (
     ALGORITHM_NAMES,
-    OFF_POLICY,
     PRESETS,
     AlgorithmName,
     LearnerConfig,
@@ -101,13 +102,13 @@ def test_presets__name_every_algorithm() -> None:
     for name in ALGORITHM_NAMES:
         config = LearnerConfig.preset(name)
         assert config.algorithm == name
-        assert (config.multiplier == "fixed") == (name in {*OFF_POLICY, "ppo"})
+        assert (config.multiplier == "fixed") == (name == "ppo")
     assert LearnerConfig() == LearnerConfig.preset("ppo-lagrangian")
 
 
 def test_preset__fills_only_what_is_not_given() -> None:
     config = LearnerConfig(algorithm="dqn", n_envs=7)
-    assert (config.n_envs, config.multiplier) == (7, "fixed")
+    assert (config.n_envs, config.batch_size) == (7, 1024)
     moved = LearnerConfig(seed=9, n_envs=32).with_algorithm("sac")
     assert (moved.seed, moved.n_envs, moved.action) == (9, 32, "theta")
     assert moved.with_algorithm("ppo-lagrangian") == LearnerConfig(seed=9, n_envs=32)
@@ -288,3 +289,24 @@ def test_build__refuses_a_space_that_is_not_discrete(scenario: Scenario) -> None
     )
     with pytest.raises(ConfigError, match="Discrete is needed"):
         build_model(_config("ppo"), SameStepVecEnv(env, n_agents=10, cap=0.03), 1.0)
+
+
+def test_store__rewards_follow_the_multiplier(scenario: Scenario) -> None:
+    config = _config("dqn", train_freq=8)
+    vec_env = SameStepVecEnv(make_training_env(config, scenario), n_agents=10, cap=0.03)
+    model = build_model(config, vec_env, 1.0)
+    assert isinstance(model, DQN)
+    assert isinstance(model.replay_buffer, PricedReplayBuffer)
+    model.learn(1600)
+    store, n = model.replay_buffer, model.replay_buffer.pos
+    at_150 = store.rewards[:n].copy()
+    vec_env.multiplier = 300.0
+    store.sample(1)
+    dearer = at_150 - store.rewards[:n]
+    vec_env.multiplier = 0.0
+    store.sample(1)
+    free = store.rewards[:n]
+    np.testing.assert_allclose(free - at_150, dearer, atol=1e-5)
+    assert (free <= 1e-5).all()  # what is left is the idle share
+    assert free.min() >= -config.reward_scale - 1e-5
+    assert (dearer > 0.1).any()
