@@ -1,0 +1,60 @@
+"""Learned tables beside the exact optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quietdial.agents.optimal_policy import OptimalMarkov
+from quietdial.agents.policy import Layer, LearnedPolicy, PolicySpec
+from quietdial.envs.pacing.markov import MarkovWorld
+from quietdial.envs.pacing.spec import observation_fields
+from quietdial.envs.scenario import load_scenario
+from quietdial.experiments.studies.markov import dial_probabilities, judge
+
+SCENARIO = load_scenario("markov-5")
+WORLD = MarkovWorld.of(SCENARIO)
+
+
+def learned(weight: np.ndarray, bias: np.ndarray) -> LearnedPolicy:
+    spec = PolicySpec.of(
+        SCENARIO,
+        observation="markov",
+        action="dials",
+        fields=observation_fields("markov"),
+        n_actions=SCENARIO.max_dials + 1,
+    )
+    return LearnedPolicy((Layer(weight, bias),), spec)
+
+
+def linear() -> LearnedPolicy:
+    """One call while busy + in flight < 5, else none."""
+    weight = np.zeros((2, SCENARIO.max_dials + 1))
+    bias = np.full(SCENARIO.max_dials + 1, -50.0)
+    bias[:2] = 0.0, 4.5
+    weight[:, 1] = -5.0
+    return learned(weight, bias)
+
+
+def test_judge__the_optimum_has_no_gap() -> None:
+    best = OptimalMarkov.of(SCENARIO)
+    calls = np.arange(8 * 5 + 1)
+    dials = np.zeros((6, len(calls), best.table.highest + 1))
+    for targets, p in ((best.table.low, 1.0), (best.table.high, 0.0)):
+        for b, target in enumerate(targets):
+            share = best.table.p_high[b]
+            weight = (1.0 - share) if p else share
+            dials[b, calls, np.maximum(target - calls, 0)] += weight
+    found = judge(dials, WORLD, 0.03)
+    assert found.gap == pytest.approx(0.0, abs=1e-7)
+    assert found.share_at_own_rate == pytest.approx(1.0, abs=1e-6)
+    assert found.share_at_cap == pytest.approx(1.0, abs=1e-6)
+
+
+def test_judge__progressive_is_below_the_optimum() -> None:
+    found = judge(dial_probabilities(linear(), 5), WORLD, 0.03)
+    assert found.figures.silent_rate == 0.0
+    assert found.figures.utilisation < 0.79
+    assert found.gap > 0.03
+    sampled = judge(dial_probabilities(linear(), 5, sampled=True), WORLD, 0.03)
+    assert sampled.figures.silent_rate > 0.0  # it may dial one too many
