@@ -232,9 +232,6 @@ class FeedbackMultiplier:
         self.rate, self.rate_ema = shares
 
 
-PiMultiplier = FeedbackMultiplier
-
-
 def _within_limits(log_value: float) -> float:
     return min(max(log_value, math.log(LOWEST)), math.log(HIGHEST))
 
