@@ -157,7 +157,11 @@ def settings(n_tune_days: int) -> list[Setting]:
         for target in (0.027, 0.024):
             fed = MarginalBudget(kappa=10.0, target=target)
             add(scenario, f"budget {100 * target:g} %", fed, BORROWING, DETERMINISTIC)
-        for label, rule in (("fixed ratio", FixedRatio(3.0)), ("predict1", Predict1())):
+        ruled = (
+            ("fixed ratio", FixedRatio(3.0)),
+            ("predict1", Predict1(50.0, max_silent_pct=100.0)),
+        )
+        for label, rule in ruled:
             best = tune(rule, scenario, TARGET, seeds).policy
             add(scenario, f"{label} at 3 %", best, BORROWING, DETERMINISTIC)
         for reckless in (False, True):
