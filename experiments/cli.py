@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import io
 import json
 import os
@@ -83,10 +84,9 @@ def _console() -> Console:
 
 def _flag(args: Args, name: str) -> str | None:
     """The last value of a flag given as `--name value` or `--name=value`, or None."""
-    pairs = zip(args, [*args[1:], ""], strict=True)
     found = [
         after if arg == name else arg.partition("=")[2]
-        for arg, after in pairs
+        for arg, after in itertools.pairwise([*args, ""])
         if arg == name or arg.startswith(f"{name}=")
     ]
     return found[-1] if found else None

@@ -371,3 +371,21 @@ def test_interrupt__leaves_a_usable_checkpoint_and_every_logged_row(small_world,
     assert json.loads((runs / "stopped" / "manifest.json").read_text())["status"] == "interrupted"
     judge = ["evaluate", str(runs / "stopped")]
     assert main([*judge, "--tune-days=2", "--test-days=2"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "algorithm"),
+    [
+        ([], "ppo-lagrangian"),  # what `make train` gives
+        (["--learner.algorithm=dqn"], "dqn"),
+        (["--learner.algorithm", "a2c"], "a2c"),
+    ],
+)
+def test_train__takes_the_preset_of_the_algorithm_or_of_none(monkeypatch, flags, algorithm):
+    asked = []
+    monkeypatch.setattr(
+        "quietdial.experiments.train.run_training",
+        lambda config, console, command: (asked.append(config), None),
+    )
+    main(["train", *flags])
+    assert asked[0].learner.algorithm == algorithm
