@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import io
+import itertools
 import json
 import os
 import re

@@ -448,6 +448,10 @@ def _worlds() -> dict[str, ReferenceWorld]:
             ),
             2.0,
         ),
+        "leads": (
+            small_world("leads", calls={"leads": {"auc": 0.8, "buffer": 5}}),
+            2.0,
+        ),
         "inbound": (
             small_world("inbound", floor={"shifts": with_inbound}, inbound=callers),
             2.0,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from quietdial.envs.scenario import Scenario
+from quietdial.envs.scenario.calls import Leads
 from quietdial.experiments.bench.simpy_reference.agents import Agent, Team
 from quietdial.experiments.bench.simpy_reference.base import Counts, Draws, Process, simpy
 from quietdial.experiments.bench.simpy_reference.hidden import Levels
@@ -74,7 +75,8 @@ class Calls:
         calls, floor = scenario.calls, scenario.floor
         self._env, self._levels, self._team, self._people = env, levels, team, people
         self._counts, self._served, self._unused = counts, served, unused
-        self._uniform = draws.uniform
+        self._uniform, self._normal = draws.uniform, draws.normal
+        self._leads, self._scores = calls.leads, deque[float]()  # the next people's, in order
         self._rule, self._detection = scenario.rule, calls.detection
 
         self.n_in_flight = 0
@@ -140,6 +142,8 @@ class Calls:
         if person is not None and self._people is not None:
             self._people.dial(person, now)
             p = self._people.p_answer(person, p, now)
+        elif self._leads is not None and agent is None:
+            p = self._p_of_lead(self._leads, p)
         outcome, time_s = self._fate(p)
         if self._setup is not None:
             delay_s += self._setup()
@@ -160,6 +164,17 @@ class Calls:
             self._counts["cancelled"] += 1
             if self._people is not None and call.person is not None:
                 self._people.after(call.person, "cancelled", now, reserved=False, verdict=False)
+
+    def _p_of_lead(self, leads: Leads, p: float) -> float:
+        """Probability that the next of the buffered leads answers now; another one takes the place.
+
+        A score is normal, with mean d instead of 0 if the person would answer when it is drawn.
+        """
+        shift = leads.shift
+        while len(self._scores) <= leads.buffer:
+            self._scores.append(self._normal(1.0) + shift * (self._uniform() < p))
+        odds = p / (1.0 - p) * math.exp(shift * self._scores.popleft() - 0.5 * shift**2)
+        return odds / (1.0 + odds)
 
     def _fate(self, p: float) -> tuple[str, float]:
         """Outcome of a dial that a person answers with probability p, and its time after set-up."""
