@@ -13,7 +13,11 @@ from quietdial.envs.errors import ConfigError
 from quietdial.experiments.rundir import writable_file, writable_folder
 from quietdial.experiments.studies.pool import Trained
 
-STUDIES: Final[dict[str, str]] = {"compliance": "compliance", "information": "information"}
+STUDIES: Final[dict[str, str]] = {
+    "compliance": "compliance",
+    "information": "information",
+    "realistic-3pct": "realistic",
+}
 """Result and the module of this folder whose `run` makes it."""
 
 

@@ -13,9 +13,9 @@ import hashlib
 import json
 import math
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.policy import LearnedPolicy, Policy, scenario_sha256
+from quietdial.agents.rules.base import Rule
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_text_atomic
 from quietdial.envs.scenario import Scenario
@@ -45,7 +46,16 @@ from quietdial.experiments.stats import (
     utilisation_at,
 )
 
-__all__ = ["AtRate", "Comparison", "Days", "Facing", "compare_at_rate", "judge_at", "judge_many"]
+__all__ = [
+    "AsShipped",
+    "AtRate",
+    "Comparison",
+    "Days",
+    "Facing",
+    "compare_at_rate",
+    "judge_at",
+    "judge_many",
+]
 
 FloatArray = NDArray[np.float64]
 Said = Callable[[str], None]
@@ -73,6 +83,61 @@ class Days:
     test: int = 128
     tolerance: float = 0.02
     most_trials: int = 8
+
+
+@dataclass(frozen=True)
+class AsShipped:
+    """A rule as it is shipped: it acts as the rule does, and its knob is not to be tuned.
+
+    Attributes:
+        rule: the rule with the settings that it is shipped with.
+    """
+
+    rule: Rule
+
+    knob_name: str | None = field(default=None, init=False, repr=False)
+    knob: float | None = field(default=None, init=False, repr=False)
+    knob_range: tuple[float, float] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+        return f"{self.rule.name}, shipped"
+
+    @property
+    def observation(self) -> str:
+        """As the rule."""
+        return self.rule.observation
+
+    @property
+    def action(self) -> str:
+        """As the rule."""
+        return self.rule.action
+
+    @property
+    def base_theta(self) -> float:
+        """As the rule."""
+        return self.rule.base_theta
+
+    @property
+    def constant(self) -> bool:
+        """As the rule."""
+        return self.rule.constant
+
+    @property
+    def world_options(self) -> Mapping[str, Any]:
+        """As the rule."""
+        return self.rule.world_options
+
+    def act(
+        self, obs: NDArray[np.float32], state: object | None = None
+    ) -> tuple[NDArray[Any], object | None]:
+        """As the rule."""
+        return self.rule.act(obs, state)
+
+    def with_knob(self, value: float) -> AsShipped:
+        """There is no knob to set (ConfigError)."""
+        raise ConfigError(f"{self.name}: plays as it is shipped; it has no knob to set to {value}")
 
 
 @dataclass(frozen=True)
@@ -338,12 +403,13 @@ def compare_at_rate(
 
 def _fingerprint(policy: Policy, scenario: Scenario, rate: float, days: Days) -> str:
     """Hash of all that a result of :func:`judge_at` depends on."""
-    modules = [type(policy).__module__]
-    if getattr(policy, "controller", None) is not None:
+    inner = policy.rule if isinstance(policy, AsShipped) else policy
+    modules = [type(inner).__module__]
+    controller = getattr(inner, "controller", None)
+    if controller is not None:
         from quietdial.envs.pacing.controllers.plug import MODULES
 
-        package = "quietdial.envs.pacing.controllers."
-        modules.append(f"{package}{MODULES[policy.controller]}")  # type: ignore[attr-defined]
+        modules.append(f"quietdial.envs.pacing.controllers.{MODULES[controller]}")
     depends = {
         "policy": settings_of(policy),
         "options": repr(dict(getattr(policy, "world_options", {}))),

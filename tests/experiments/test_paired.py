@@ -11,7 +11,13 @@ from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.envs import ConfigError, Scenario, load_scenario
 from quietdial.experiments.stats import Interval
 from quietdial.experiments.studies import paired
-from quietdial.experiments.studies.paired import AtRate, Comparison, Days, compare_at_rate
+from quietdial.experiments.studies.paired import (
+    AsShipped,
+    AtRate,
+    Comparison,
+    Days,
+    compare_at_rate,
+)
 
 RATE = 0.05
 
@@ -73,14 +79,9 @@ def test_compare_at_rate__shows_who_cannot_reach_the_rate_at_its_own(compared: C
 
 
 def test_compare_at_rate__holds_the_reference_against_it(short: Scenario, work: Path) -> None:
-    class Fixed(FixedRatio):
-        """A ratio as it is shipped: nothing to tune."""
-
-        knob_range = None
-
     found = compare_at_rate(
         [Marginal(0.02), Marginal(0.06)],
-        [Fixed(2.0)],
+        [AsShipped(FixedRatio(2.0))],
         short,
         RATE,
         n_tune=24,
@@ -89,6 +90,7 @@ def test_compare_at_rate__holds_the_reference_against_it(short: Scenario, work: 
         work=work,
     ).facing[0]
     assert not found.reached
+    assert (found.name, found.knob) == ("fixed-ratio, shipped", None)
     assert isinstance(found.reference, Interval)
     assert found.reference.value > 0.0
 
@@ -108,6 +110,11 @@ def test_judge_at__takes_what_was_played_from_the_folder(
     np.testing.assert_allclose(again.values(), first.values(), rtol=0, atol=1e-6)
     with pytest.raises(AssertionError, match="played again"):
         paired.judge_at(Marginal(0.02), short, 0.04, Days(24, 24), work)
+
+
+def test_as_shipped__has_no_knob_to_set() -> None:
+    with pytest.raises(ConfigError, match="no knob to set"):
+        AsShipped(FixedRatio(2.0)).with_knob(3.0)
 
 
 def test_compare_at_rate__refuses_a_single_seed(short: Scenario) -> None:
