@@ -162,7 +162,7 @@ def shield_of(given: Shield | Mapping[str, Any] | str | None) -> Shield | None:
     """
     if given is None or isinstance(given, Shield):
         return given
-    settings = {"kind": given} if isinstance(given, str) else dict(given)
+    settings: dict[str, Any] = {"kind": given} if isinstance(given, str) else dict(given)
     unknown = sorted(set(settings) - set(asdict(Shield())))
     if unknown:
         raise ConfigError(

@@ -46,6 +46,7 @@ def test_shielded__looks_the_same_in_python_and_in_compiled_code():
     asked, held = (make_world(policy, scenario, 4) for _ in range(2))
     for world in (asked, held):
         world.begin(everywhere, [1, 2, 3, 4])
+    actions, _ = policy.act(asked.observe())
     for _ in range(1800):
         actions, _ = policy.act(asked.observe())
         asked.step(actions, everywhere)

@@ -2,6 +2,7 @@
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def test_scores__have_the_stated_auc_and_keep_the_mean_answer_rate():
     answered, dialed = totals["answered"].sum(), totals["dialed"].sum()
     assert abs(answered / dialed - 0.25) < 3.3 * np.sqrt(0.25 * 0.75 / dialed) + 40 * 64 / dialed
     rng = np.random.default_rng(1)
+    assert scenario.calls.leads is not None
     shift, n = scenario.calls.leads.shift, 400_000
     score = rng.normal(size=n) + shift * (rng.random(n) < 0.25)
     odds = np.exp(shift * score - 0.5 * shift**2) / 3.0
@@ -57,6 +59,11 @@ def test_scores__have_the_stated_auc_and_keep_the_mean_answer_rate():
     n1 = answers.sum()
     auc = (ranks[answers].sum() - n1 * (n1 + 1) / 2) / (n1 * (n - n1))
     assert auc == pytest.approx(0.75, abs=3.3 * np.sqrt(0.75 * 0.25 / n1))
+
+
+def source_of(function: Any) -> Any:
+    """The Python function behind a compiled one."""
+    return function.py_func
 
 
 def exact_risk(answers, releases, spare):
@@ -80,9 +87,9 @@ def test_overflow_risk__is_the_poisson_binomial_law(spare):
     for row, events in ((0, answers), (GRID, releases)):
         state.pmf[0, row, 0] = 1.0
         for q in events:
-            insight._add.py_func(state.pmf[0, row], size, q)
+            source_of(insight._add)(state.pmf[0, row], size, q)
     np.testing.assert_allclose(state.pmf[0, [0, GRID]].sum(axis=1), 1.0)
-    found = insight.overflow_risk.py_func(0, state, params, 0, spare)
+    found = source_of(insight.overflow_risk)(0, state, params, 0, spare)
     assert found == pytest.approx(exact_risk(answers, releases, spare), abs=1e-12)
 
 

@@ -351,6 +351,8 @@ def test_crossed_interval__covers_as_it_says(seed_sd: float, day_sd: float) -> N
     rng = np.random.default_rng(7)
     n, shape = 2_000, (3, 64)
     misses = 0
+    table = np.zeros(shape)
+    got = crossed_interval(table)
     for _ in range(n):
         table = rng.normal(size=shape) + seed_sd * rng.normal(size=(3, 1))
         got = crossed_interval(table + day_sd * rng.normal(size=(1, 64)))

@@ -53,7 +53,8 @@ def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tm
     kept = compliance.Setting("w", "rule + deterministic", behind, scenario, "rule")
     monkeypatch.setattr(compliance, "settings", lambda n: [bare, kept])
     monkeypatch.chdir(tmp_path)
-    console = Console(file=io.StringIO(), width=150)
+    shown = io.StringIO()
+    console = Console(file=shown, width=150)
     output = tmp_path / "compliance.json"
     compliance.run(
         work=tmp_path, processes=1, output=output, console=console, n_days=12, n_tune_days=2
@@ -63,7 +64,7 @@ def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tm
     assert (none["value"], none["hi"]) == (0.0, 0.25), "0 of 12: 3 / n"
     assert figures["w, rule: days above the cap"]["value"] > 0
     assert figures["w, rule + deterministic: cost"]["value"] < 0
-    assert "rule + deterministic" in console.file.getvalue()
+    assert "rule + deterministic" in shown.getvalue()
     table = compliance.page_table(list(figures.values())).splitlines()
     assert len(table) == 4
     assert "| w | rule + deterministic | " in table[3]

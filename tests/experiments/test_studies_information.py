@@ -19,15 +19,17 @@ def short(n_agents=5):
 def test_with_leads__gives_the_world_scores_of_the_steps_quality():
     for step in information.STEPS:
         world = information.with_leads(short(), step)
-        assert (world.calls.leads is not None) == ("scores" in step.knowledge)
-        if step.auc is not None:
-            assert (world.calls.leads.auc, world.calls.leads.buffer) == (step.auc, step.buffer)
+        leads = world.calls.leads
+        assert (leads is not None) == ("scores" in step.knowledge)
+        if leads is not None:
+            assert (leads.auc, leads.buffer) == (step.auc, step.buffer)
 
 
 def test_run__finds_that_a_signal_of_20_s_helps_and_writes_it(monkeypatch, tmp_path):
     monkeypatch.setattr(information, "load_scenario", lambda name: short(10))
     steps = [step for step in information.STEPS if step.knowledge == "signal-20"]
-    console = Console(file=io.StringIO(), width=150)
+    shown = io.StringIO()
+    console = Console(file=shown, width=150)
     output = tmp_path / "information.json"
     information.run(
         work=tmp_path,
@@ -42,4 +44,4 @@ def test_run__finds_that_a_signal_of_20_s_helps_and_writes_it(monkeypatch, tmp_p
     (row,) = json.loads(output.read_text())["figures"]
     assert row["value"] > 0.004
     assert row["lo"] < row["value"] < row["hi"]
-    assert "+1.52" in console.file.getvalue(), "the origin's figure stands beside"
+    assert "+1.52" in shown.getvalue(), "the origin's figure stands beside"
