@@ -19,25 +19,25 @@ from quietdial.envs.pacing.control import (
     seen_count,
 )
 from quietdial.envs.pacing.counts import silent_calls, time_in
-from quietdial.envs.pacing.full.windows import counted_silent, tally, window_counts
+from quietdial.envs.pacing.full.windows import (
+    counted_silent,
+    first_window,
+    first_window_time,
+    tally,
+    window_counts,
+)
 from quietdial.envs.pacing.insight import LEAST, LIKELIEST, NEXT, find_lead, with_odds
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import (
     BASE_THETA,
     CAP,
-    CLOSES,
-    END_MS,
     HAS_SHIFTS,
     IS_FULL,
     N_AGENTS,
     N_PEOPLE,
     N_RULE_WINDOWS,
-    OPENS,
     PRIOR_RATE,
     SCORES,
-    SPAN_FROM,
-    SPAN_UNTIL,
-    WORKED,
     WRAP_HIDDEN,
 )
 from quietdial.envs.pacing.state import (
@@ -74,8 +74,6 @@ from quietdial.envs.pacing.state import (
     N_WINDOWS,
     NOW,
     OFF,
-    OPEN_ANSWERED,
-    OPEN_SILENT,
     OUT_AT,
     PEOPLE_DONE,
     PICKED_UP,
@@ -83,7 +81,6 @@ from quietdial.envs.pacing.state import (
     RATE_FINISHED,
     REPEATS,
     RESERVED,
-    SESSION,
     SIGHT,
     SILENT_AMD,
     SILENT_CUT,
@@ -141,14 +138,8 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
         out[b, 6 + w] = 2.0 * np.sqrt(_cut(recent, 0.0, 1.0)) - 1.0
     out[b, 10] = _cut(6.0 * s.head[b, IN_FLIGHT] * rate / m, 0.0, 12.0)
     out[b, 11] = min(np.sqrt(m) / 10.0, 5.0)
-    silent = np.float64(silent_calls(b, s))
-    answered = silent + s.head[b, CONNECTED]
-    spent, span = s.head[b, NOW], p.n[END_MS]
-    if p.n[IS_FULL]:
-        silent, answered = window_counts(b, s, p, 0)
-        spent, span = _window_time(b, s, p)
-    answered += s.head[b, OPEN_ANSWERED]
-    silent += s.head[b, OPEN_SILENT]
+    silent, answered = first_window(b, s, p)
+    spent, span = first_window_time(b, s, p)
     cap = p.x[CAP]
     out[b, 12] = _cut((silent - cap * answered) / 3.0, -3.0, 3.0)
     out[b, 13] = _over_cap(silent, answered, cap)
@@ -164,14 +155,6 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
     out[b, 20] = out[b, 13]
     if p.n[IS_FULL]:
         _full_counters(b, s, p, out, m)
-
-
-@compiled()
-def _window_time(b, s, p):  # type: ignore[no-untyped-def]
-    """Open time of the rule's first window: spent and in all [ms]."""
-    row = p.sessions[s.more[b, SESSION]]
-    worked = row[WORKED] + max(min(s.head[b, NOW], row[CLOSES]) - row[OPENS], 0)
-    return worked - row[SPAN_FROM], row[SPAN_UNTIL] - row[SPAN_FROM]
 
 
 @compiled()

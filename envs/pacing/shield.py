@@ -55,14 +55,11 @@ import numpy as np
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.controllers.plug import Setting, checked_setting
-from quietdial.envs.pacing.counts import silent_calls
-from quietdial.envs.pacing.full.windows import window_counts
+from quietdial.envs.pacing.full.windows import first_window, first_window_time
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import (
-    CLOSES,
     DETECT_AMD,
     DETECTION,
-    END_MS,
     HAS_SHIFTS,
     IS_FULL,
     LAW_DECISION,
@@ -77,21 +74,15 @@ from quietdial.envs.pacing.params import (
     SHIELD_RATE_PER_S,
     SHIELD_RESERVES,
     SHIELD_SETTLED_MS,
-    SPAN_FROM,
-    SPAN_UNTIL,
     WALL_S,
-    WORKED,
     Params,
 )
 from quietdial.envs.pacing.state import (
-    CONNECTED,
     COUNT,
     IDLE,
     IDLE_HEAD,
     IN_FLIGHT,
     NOW,
-    OPEN_ANSWERED,
-    OPEN_SILENT,
     OUT_AT,
     SESSION,
     SHIELD_ACTS,
@@ -251,13 +242,8 @@ def _room(b, s, p, idle, breaks, off):  # type: ignore[no-untyped-def]
     if p.n[SHIELD_RESERVES] and p.n[IS_FULL] and p.n[HAS_SHIFTS]:
         idle = max(idle - _about_to_leave(b, s, p), 0)
     waiting = s.head[b, WAITING]
-    silent = silent_calls(b, s)
-    answered = silent + s.head[b, CONNECTED]
-    if p.n[IS_FULL]:
-        seen, seen_answered = window_counts(b, s, p, 0)
-        silent, answered = np.int64(np.ceil(seen)), np.int64(seen_answered)
-    silent += waiting + s.head[b, OPEN_SILENT]
-    answered += waiting + s.head[b, OPEN_ANSWERED]
+    seen, seen_answered = first_window(b, s, p)
+    silent, answered = np.int64(np.ceil(seen)) + waiting, np.int64(seen_answered) + waiting
     to_come = np.int64(0)
     if p.n[SHIELD] == 2:
         to_come = _borrowed(b, s, p, p.n[N_AGENTS] - off - 0.5 * breaks)
@@ -284,14 +270,8 @@ def _about_to_leave(b, s, p):  # type: ignore[no-untyped-def]
 @compiled()
 def _borrowed(b, s, p, agents):  # type: ignore[no-untyped-def]
     """L of the borrowing shield, rounded down."""
-    left_ms = p.n[END_MS] - s.head[b, NOW]
-    if p.n[IS_FULL]:
-        row = p.sessions[s.more[b, SESSION]]
-        worked = row[WORKED] + max(min(s.head[b, NOW], row[CLOSES]) - row[OPENS], 0)
-        left_ms = row[SPAN_UNTIL] - worked
-        if row[SPAN_UNTIL] <= row[SPAN_FROM]:
-            left_ms = np.int64(0)
-    mean = p.x[SHIELD_RATE_PER_S] * max(agents, 0.0) * max(left_ms / 1000.0 - 60.0, 0.0)
+    spent, span = first_window_time(b, s, p)
+    mean = p.x[SHIELD_RATE_PER_S] * max(agents, 0.0) * max((span - spent) / 1000.0 - 60.0, 0.0)
     return np.int64(max(mean - 2.0 * np.sqrt(mean), 0.0))
 
 

@@ -151,7 +151,7 @@ CALL_NUMBER, CALL_OUTCOME, CALL_COHORT, CALL_DUE = 0, 1, 2, 3
 SPEED, SKILL, OUT_AT, WISHES, WITH_CALL, WITH_PERSON, BY_WORLD, PACE = 0, 1, 2, 3, 4, 5, 6, 7
 """Factor of talk and wrap-up in 2^-20, P(success) in 2^-32, log-out time [ms], what is due when
 next released, dial number of the call in hand (-1: none), its person (-1: anonymous), 1 if the
-world placed it, class of the speed (0 slow-free to 8). Full worlds only."""
+world placed it, class of the speed (0: fastest, to 8). Full worlds only."""
 N_TRAIT = 8
 WISH_LUNCH, WISH_OUT = 1, 2
 PLACE, WHO, HOLDER, RINGS_FROM, FATE, DEADLINE, GONE_AT = 0, 1, 2, 3, 4, 5, 6

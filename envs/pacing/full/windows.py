@@ -6,6 +6,8 @@ difference to now.
 
 from __future__ import annotations
 
+import numpy as np
+
 from quietdial.envs.pacing.counts import silent_calls
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import (
@@ -17,9 +19,14 @@ from quietdial.envs.pacing.params import (
     COUNTS_LEFT,
     DETECT_PERFECT,
     DETECTION,
+    END_MS,
+    IS_FULL,
     N_RULE_WINDOWS,
     OFCOM,
     OPENS,
+    SPAN_FROM,
+    SPAN_UNTIL,
+    WORKED,
 )
 from quietdial.envs.pacing.state import (
     AMD_MACHINE,
@@ -33,6 +40,8 @@ from quietdial.envs.pacing.state import (
     MACHINE_DROPPED,
     N_TALLY,
     NOW,
+    OPEN_ANSWERED,
+    OPEN_SILENT,
     PICKED_UP,
     SEEN_BREACHED,
     SEEN_DROPPED,
@@ -101,6 +110,30 @@ def window_counts(b, s, p, w):  # type: ignore[no-untyped-def]
         return silent * 1.0, answered * 1.0
     seen = seen_silent(p, silent, dropped, talked, machines, verdicts)
     return seen, seen + talked
+
+
+@compiled(inline="always")
+def first_window(b, s, p):  # type: ignore[no-untyped-def]
+    """(silent, answered) of the rule's first window as the dialer sees them, float64.
+
+    Of a plain world: of the episode. Those of the day before a training episode are added.
+    """
+    silent = np.float64(silent_calls(b, s))
+    answered = silent + s.head[b, CONNECTED]
+    if p.n[IS_FULL]:
+        silent, answered = window_counts(b, s, p, 0)
+    return silent + s.head[b, OPEN_SILENT], answered + s.head[b, OPEN_ANSWERED]
+
+
+@compiled(inline="always")
+def first_window_time(b, s, p):  # type: ignore[no-untyped-def]
+    """Open time of the rule's first window: spent and in all [ms]."""
+    spent, span = s.head[b, NOW], p.n[END_MS]
+    if p.n[IS_FULL]:
+        row = p.sessions[s.more[b, SESSION]]
+        worked = row[WORKED] + max(min(s.head[b, NOW], row[CLOSES]) - row[OPENS], 0)
+        spent, span = worked - row[SPAN_FROM], row[SPAN_UNTIL] - row[SPAN_FROM]
+    return spent, span
 
 
 @compiled()
