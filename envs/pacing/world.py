@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import control, features, plain
@@ -60,8 +59,7 @@ from quietdial.envs.pacing.state import (
     State,
     make_state,
 )
-from quietdial.envs.part import describe_validation_error
-from quietdial.envs.scenario import Scenario, load_scenario
+from quietdial.envs.scenario import Scenario, changed, load_scenario
 
 Bools = NDArray[np.bool_]
 _ONE_SHOT_OFFSET = {control.DIALS: 0, control.RESIDUAL: control.RESIDUAL_LOW}
@@ -77,17 +75,6 @@ def _within(value: object, low: float, high: float) -> bool:
 
 _LEVEL_INTERVAL_S = 15.0
 """A level of VICIdial's stands so long [s]."""
-
-
-def _decided_every(scenario: Scenario, interval_s: float) -> Scenario:
-    """The scenario with another decision interval; ConfigError if it does not allow that."""
-    values = scenario.model_dump(exclude_none=True)
-    values["episode"] = {**values.get("episode", {}), "decision_interval_s": interval_s}
-    try:
-        return Scenario.model_validate(values)
-    except ValidationError as error:
-        what = f"scenario {scenario.name!r} with decisions every {interval_s:g} s"
-        raise ConfigError(describe_validation_error(error, what)) from None
 
 
 def _log_rows(scenario: Scenario) -> int:
@@ -157,7 +144,8 @@ class World:
         if action_of(action or self.scenario.action).name == "vicidial_level":
             if controller is not None or settings or knob is not None:
                 raise ConfigError("action 'vicidial_level' brings its own controller; name none")
-            self.scenario = _decided_every(self.scenario, _LEVEL_INTERVAL_S)
+            interval = {"decision_interval_s": _LEVEL_INTERVAL_S}
+            self.scenario = changed(self.scenario, episode=interval)
             controller, settings, knob = "vicidial", {"dial_method": 0.0}, "auto_dial_level"
         episode = self.scenario.episode
         shortest, longest = episode.decision_interval_s, episode.duration_s

@@ -32,6 +32,7 @@ from quietdial.envs.scenario.world import (
     Episode,
     ObservationName,
     Scenario,
+    changed,
     load_scenario,
     preset_names,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "Unanswered",
     "UnansweredOutcome",
     "Window",
+    "changed",
     "describe_validation_error",
     "load_rule",
     "load_scenario",

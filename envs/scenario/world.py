@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -228,6 +228,29 @@ class Scenario(Part):
         if self.calls.max_dials_per_decision is not None:
             return self.calls.max_dials_per_decision
         return -(-2 * self.floor.n_agents // 5) + 2
+
+
+def changed(scenario: Scenario, name: str | None = None, /, **parts: Mapping[str, Any]) -> Scenario:
+    """The scenario with other values in some of its parts, checked like a file.
+
+    Args:
+        scenario: what is changed; it stays as it is.
+        name: name of the new one; none: the same.
+        **parts: new values by name for each part, for instance `episode={"duration_s": 3600}`.
+
+    Raises:
+        ConfigError: one line on what does not fit.
+    """
+    values = scenario.model_dump(exclude_none=True)
+    for part, new in parts.items():
+        values[part] = {**values.get(part, {}), **new}
+    values["name"] = name or scenario.name
+    try:
+        return Scenario.model_validate(values)
+    except ValidationError as error:
+        told = ", ".join(f"{part}.{key}" for part, new in parts.items() for key in new)
+        what = f"scenario {scenario.name!r} with other {told}"
+        raise ConfigError(describe_validation_error(error, what)) from None
 
 
 def preset_names() -> list[str]:

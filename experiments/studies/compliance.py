@@ -24,7 +24,7 @@ from quietdial.agents.rules.unicom import Predict1
 from quietdial.agents.shields import Shielded
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.pacing.shield import Shield
-from quietdial.envs.scenario import Scenario, load_scenario
+from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.bench.results import figure, put_figures, result_file
 from quietdial.experiments.evaluate import play_days, test_seeds, tune, tune_seeds
 from quietdial.experiments.stats import (
@@ -100,14 +100,6 @@ class Setting(NamedTuple):
     policy: Policy
     scenario: Scenario
     bare: str | None  # label without a shield, to measure its cost against
-
-
-def changed(scenario: Scenario, name: str, **parts: Mapping[str, Any]) -> Scenario:
-    """The scenario under another name with other values in its parts."""
-    values = scenario.model_dump(exclude_none=True)
-    for part, new in parts.items():
-        values[part] = {**values.get(part, {}), **new}
-    return Scenario.model_validate({**values, "name": name})
 
 
 def broken_worlds() -> dict[str, Scenario]:
@@ -227,7 +219,7 @@ def figures_of(setting: Setting, days: PolicyDays, bare: PolicyDays | None) -> l
             )
         )
     if "shield_calls" in days.days:
-        refused = days.days["shield_acts"] / 28_800.0
+        refused = days.days["shield_acts"] / setting.scenario.episode.duration_s
         acts = mean_interval(refused)
         rows.append(
             figure(f"{what}: refusals", acts.value, "1/s", acts.lo, acts.hi, n, "per second of day")
