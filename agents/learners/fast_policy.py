@@ -40,16 +40,73 @@ def set_logit_bias(layer: torch.nn.Module, bias: Sequence[float]) -> None:
         layer.bias.copy_(torch.as_tensor(bias))
 
 
-def _drawn(log_probs: torch.Tensor, deterministic: bool) -> torch.Tensor:
-    """Actions (B,) from log-probabilities (actions, B): the likeliest, or sampled."""
-    if deterministic:
-        return log_probs.argmax(dim=0)
-    cumulative = log_probs.exp().cumsum(dim=0)
-    threshold = torch.rand(log_probs.shape[1], device=log_probs.device) * cumulative[-1]
-    return (cumulative <= threshold).sum(dim=0).clamp_(max=log_probs.shape[0] - 1)
+_IMPOSSIBLE = -1e8
+"""Logit of an impossible action; its probability underflows to exactly zero."""
 
 
-class FastDiscretePolicy(ActorCriticPolicy):
+class _Fast:
+    """What both policies do in place of torch.distributions, with masks or without."""
+
+    action_net: Any
+    value_net: Any
+    mlp_extractor: Any
+    extract_features: Any
+
+    def _log_probs_and_values(
+        self, obs: torch.Tensor, action_masks: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities (actions, batch) and values (batch, 1)."""
+        features = self.extract_features(obs)
+        latent_pi, latent_vf = self.mlp_extractor(features)
+        logits = self.action_net(latent_pi).t().contiguous()
+        if action_masks is not None:
+            possible = torch.as_tensor(action_masks, dtype=torch.bool, device=logits.device)
+            logits = logits.masked_fill(~possible.reshape(-1, logits.shape[0]).t(), _IMPOSSIBLE)
+        return torch.log_softmax(logits, dim=0), self.value_net(latent_vf)
+
+    def forward(
+        self, obs: torch.Tensor, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Decide for a batch.
+
+        Args:
+            obs: float32 (B, F).
+            deterministic: take the likeliest action in place of a sampled one.
+            action_masks: which actions are possible, bool (B, n); none: all.
+
+        Returns:
+            Actions int64 (B,), values (B, 1), log-probabilities of the actions (B,).
+        """
+        log_probs, values = self._log_probs_and_values(obs, action_masks)
+        if deterministic:
+            actions = log_probs.argmax(dim=0)
+        else:
+            cumulative = log_probs.exp().cumsum(dim=0)
+            threshold = torch.rand(log_probs.shape[1], device=log_probs.device) * cumulative[-1]
+            actions = (cumulative <= threshold).sum(dim=0).clamp_(max=log_probs.shape[0] - 1)
+        chosen = log_probs.gather(0, actions.unsqueeze(0)).squeeze(0)
+        return actions, values, chosen
+
+    def evaluate_actions(
+        self, obs: Any, actions: torch.Tensor, action_masks: Any = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Judge given actions under the policy as it is now.
+
+        Args:
+            obs: float32 (B, F).
+            actions: int64 (B,).
+            action_masks: which actions are possible, bool (B, n); none: all.
+
+        Returns:
+            Values (B, 1), log-probabilities of the actions (B,), entropies (B,) in nats.
+        """
+        log_probs, values = self._log_probs_and_values(obs, action_masks)
+        chosen = log_probs.gather(0, actions.long().reshape(1, -1)).squeeze(0)
+        entropy = -(log_probs.exp() * log_probs).sum(dim=0)
+        return values, chosen, entropy
+
+
+class FastDiscretePolicy(_Fast, ActorCriticPolicy):
     """An ``MlpPolicy`` for one discrete action with faster sampling and evaluation.
 
     Args:
@@ -72,49 +129,8 @@ class FastDiscretePolicy(ActorCriticPolicy):
         if logit_bias is not None:
             set_logit_bias(self.action_net, logit_bias)
 
-    def _log_probs_and_values(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities (actions, batch) and values (batch, 1)."""
-        features = self.extract_features(obs)
-        latent_pi, latent_vf = self.mlp_extractor(features)
-        logits = self.action_net(latent_pi).t().contiguous()
-        return torch.log_softmax(logits, dim=0), self.value_net(latent_vf)
 
-    def forward(
-        self, obs: torch.Tensor, deterministic: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Decide for a batch.
-
-        Args:
-            obs: float32 (B, F).
-            deterministic: take the likeliest action in place of a sampled one.
-
-        Returns:
-            Actions int64 (B,), values (B, 1), log-probabilities of the actions (B,).
-        """
-        log_probs, values = self._log_probs_and_values(obs)
-        actions = _drawn(log_probs, deterministic)
-        chosen = log_probs.gather(0, actions.unsqueeze(0)).squeeze(0)
-        return actions, values, chosen
-
-    def evaluate_actions(
-        self, obs: Any, actions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Judge given actions under the policy as it is now.
-
-        Args:
-            obs: float32 (B, F).
-            actions: int64 (B,).
-
-        Returns:
-            Values (B, 1), log-probabilities of the actions (B,), entropies (B,) in nats.
-        """
-        log_probs, values = self._log_probs_and_values(obs)
-        chosen = log_probs.gather(0, actions.long().reshape(1, -1)).squeeze(0)
-        entropy = -(log_probs.exp() * log_probs).sum(dim=0)
-        return values, chosen, entropy
-
-
-class FastMaskablePolicy(MaskableActorCriticPolicy):
+class FastMaskablePolicy(_Fast, MaskableActorCriticPolicy):
     """The same for MaskablePPO: impossible actions have a probability of exactly zero.
 
     Args:
@@ -130,37 +146,6 @@ class FastMaskablePolicy(MaskableActorCriticPolicy):
         super().__init__(*args, **kwargs)
         if logit_bias is not None:
             set_logit_bias(self.action_net, logit_bias)
-
-    def _log_probs_and_values(
-        self, obs: torch.Tensor, action_masks: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        features = self.extract_features(obs)
-        latent_pi, latent_vf = self.mlp_extractor(features)
-        logits = self.action_net(latent_pi).t().contiguous()
-        if action_masks is not None:
-            possible = torch.as_tensor(action_masks, dtype=torch.bool, device=logits.device)
-            logits = logits.masked_fill(~possible.reshape(-1, logits.shape[0]).t(), _IMPOSSIBLE)
-        return torch.log_softmax(logits, dim=0), self.value_net(latent_vf)
-
-    def forward(
-        self, obs: torch.Tensor, deterministic: bool = False, action_masks: Any = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Decide for a batch; arguments as of :class:`FastDiscretePolicy`, with masks (B, n)."""
-        log_probs, values = self._log_probs_and_values(obs, action_masks)
-        actions = _drawn(log_probs, deterministic)
-        return actions, values, log_probs.gather(0, actions.unsqueeze(0)).squeeze(0)
-
-    def evaluate_actions(
-        self, obs: Any, actions: torch.Tensor, action_masks: Any = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Judge given actions under the policy as it is now, with masks (B, n)."""
-        log_probs, values = self._log_probs_and_values(obs, action_masks)
-        chosen = log_probs.gather(0, actions.long().reshape(1, -1)).squeeze(0)
-        return values, chosen, -(log_probs.exp() * log_probs).sum(dim=0)
-
-
-_IMPOSSIBLE = -1e8
-"""Logit of an impossible action; its probability underflows to exactly zero."""
 
 
 def starting_bias(action: LearnedAction, n_actions: int, residual_bias: float = 0.3) -> list[float]:
