@@ -289,8 +289,12 @@ class PolicySpec(Frozen):
         n_actions: int,
         theta_range: tuple[float, float] | None = None,
         conditioned: tuple[float, float] | None = None,
+        decision_interval_s: float | None = None,
     ) -> PolicySpec:
-        """Describe the interface between a policy and the world `scenario`."""
+        """Describe the interface between a policy and the world `scenario`.
+
+        `decision_interval_s` is given where the action kind has one of its own.
+        """
         return cls(
             scenario=scenario.name,
             scenario_sha256=scenario_sha256(scenario),
@@ -299,7 +303,7 @@ class PolicySpec(Frozen):
             wait_limit_s=scenario.rule.wait_limit_s,
             rule=scenario.rule.id,
             rule_source=scenario.rule.source,
-            decision_interval_s=scenario.episode.decision_interval_s,
+            decision_interval_s=decision_interval_s or scenario.episode.decision_interval_s,
             observation=observation,
             features=features_of(fields),
             action=action,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from quietdial.agents.policy import LearnedPolicy, Policy, features_of
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
-from quietdial.agents.shields import Shielded
+from quietdial.agents.wrapped import unwrapped
 from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.regulation.calendar import sessions_of
@@ -86,13 +86,12 @@ def make_world(
         base_theta=policy.base_theta,
         **options,
     )
-    learned = policy.inner if isinstance(policy, Shielded) else policy
+    learned = unwrapped(policy)
     if isinstance(learned, LearnedPolicy):
-        policy = learned
-        spec, interval_s = policy.spec, scenario.episode.decision_interval_s
+        spec, interval_s = learned.spec, world.scenario.episode.decision_interval_s
         for what, its, here in (
             ("observation fields", spec.features, features_of(world.fields)),
-            ("number of actions", _n_answers(policy), getattr(world.action_space, "n", None)),
+            ("number of actions", _n_answers(learned), getattr(world.action_space, "n", None)),
             ("decision interval [s]", spec.decision_interval_s, interval_s),
         ):
             if its != here:
@@ -174,7 +173,7 @@ def _play_batch(
     world = make_world(policy, scenario, len(seeds))
     everywhere = np.ones(len(seeds), np.bool_)
     world.begin(everywhere, [int(seed) for seed in seeds])
-    stretches = _stretches(scenario)
+    stretches = _stretches(world.scenario)
     n_hours = 1 + max(stretch.hour for stretch in stretches)
     hours = {name: np.zeros((len(seeds), n_hours)) for name in ("silent", "answered")}
     totals = world.totals()

@@ -49,7 +49,7 @@ def play(
     world = make_world(policy, scenario, 1)
     everywhere = np.ones(1, np.bool_)
     world.begin(everywhere, [seed])
-    interval_s = scenario.episode.decision_interval_s
+    interval_s = world.scenario.episode.decision_interval_s
     last_step = math.inf if seconds is None else max(round(seconds / interval_s), 1)
     state: object | None = None
     begun = time.perf_counter()

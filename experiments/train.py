@@ -365,7 +365,7 @@ def record_day(
     world = make_world(policy, scenario, 1)
     everywhere = np.ones(1, np.bool_)
     world.begin(everywhere, [seed])
-    episode = scenario.episode
+    episode = world.scenario.episode
     n_steps = round(episode.duration_s / episode.decision_interval_s)
     columns = np.zeros((n_steps, 6))
     dialed = np.zeros(n_steps)

@@ -17,7 +17,7 @@ not, and never dials. Compare `agreement` with `commonest`; as `residual` the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from quietdial.agents.learners.config import SEED_STRIDE
-from quietdial.agents.policy import RESIDUAL_OFFSET, LearnedAction, Policy
+from quietdial.agents.policy import RESIDUAL_OFFSET, LearnedAction, Policy, log_multiplier
 from quietdial.envs.errors import ConfigError, MissingExtraError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
@@ -259,8 +259,13 @@ def warm_start(
     base_theta: float = 0.02,
     seed: int = 1,
     n_pairs: int = N_PAIRS,
+    horizon_s: float = 7200.0,
+    conditioned: tuple[float, float] | None = None,
 ) -> CloneReport:
-    """Make an actor a copy of a rule; see :func:`lessons_of` and :func:`clone`."""
+    """Make an actor a copy of a rule; see :func:`lessons_of` and :func:`clone`.
+
+    With `conditioned`, the actor sees a multiplier in this range, and copies the rule at every one.
+    """
     lessons = lessons_of(
         teacher,
         scenario,
@@ -269,5 +274,11 @@ def warm_start(
         base_theta=base_theta,
         seed=seed,
         n_pairs=n_pairs,
+        horizon_s=horizon_s,
     )
+    if conditioned is not None:
+        low, high = (float(log_multiplier(price)) for price in conditioned)
+        rng = np.random.default_rng([seed, *b"lessons"])
+        prices = rng.uniform(low, high, (*lessons.actions.shape, 1)).astype(np.float32)
+        lessons = replace(lessons, obs=np.concatenate([lessons.obs, prices], axis=2))
     return clone(policy, lessons, seed=seed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
 from quietdial.agents.learners.algorithms import actor_tensors, build_model, optimizers
-from quietdial.agents.learners.cloning import clone, lessons_of
+from quietdial.agents.learners.cloning import warm_start
 from quietdial.agents.learners.config import OFF_POLICY, SEED_STRIDE, LearnerConfig, require_cap
 from quietdial.agents.learners.lagrange import Multiplier, make_multiplier
 from quietdial.agents.learners.sb3_env import BatchedPacing, SameStepVecEnv
@@ -29,7 +29,6 @@ from quietdial.agents.policy import (
     Policy,
     PolicySpec,
     layers_from,
-    log_multiplier,
     memory_from,
 )
 from quietdial.agents.rules.catalogue import rule_named
@@ -170,23 +169,35 @@ def train(
     try:
         target = config.target(scenario.rule.cap)
         caps = getattr(env, "caps_by_row", None)
+        played: Scenario = getattr(env, "scenario", scenario)  # some action kinds change it
+        interval_s = played.episode.decision_interval_s
         vec_env = SameStepVecEnv(
             env,
             n_agents=getattr(env, "n_agents_by_row", scenario.floor.n_agents),
             cap=target if caps is None else np.array([config.target(float(cap)) for cap in caps]),
-            decision_interval_s=scenario.episode.decision_interval_s,
+            decision_interval_s=interval_s,
             multiplier=config.initial_multiplier,
             reward_scale=config.reward_scale,
             theta_range=config.theta_range if config.action == "theta" else None,
             conditioned=config.conditioned,
             seed=config.seed,
         )
-        model = build_model(config, vec_env, scenario.episode.decision_interval_s)
+        model = build_model(config, vec_env, interval_s)
         if teacher is not None or config.warm_start is not None:
-            _warm_start(config, scenario, model, teacher or rule_named(config.warm_start or ""))
+            warm_start(
+                model.policy,
+                scenario,
+                teacher or rule_named(config.warm_start or ""),
+                observation=config.observation,
+                action=config.action,
+                base_theta=config.base_theta,
+                seed=config.seed,
+                horizon_s=config.horizon_s,
+                conditioned=config.conditioned,
+            )
         model.set_logger(logger if logger is not None else Logger(None, []))
         vec_env.seed(config.seed * SEED_STRIDE)
-        keeper = _Keeper(config, _spec(config, scenario, env), checkpoints)
+        keeper = _Keeper(config, _spec(config, scenario, env, interval_s), checkpoints)
         callback = _Lagrangian(
             config=config,
             vec_env=vec_env,
@@ -226,28 +237,9 @@ def train(
         torch.set_num_threads(threads)
 
 
-def _warm_start(
-    config: LearnerConfig, scenario: Scenario, model: BaseAlgorithm, teacher: Policy
-) -> None:
-    """Make the model's actor a copy of a teacher, at every price if it is conditioned."""
-    lessons = lessons_of(
-        teacher,
-        scenario,
-        observation=config.observation,
-        action=config.action,
-        base_theta=config.base_theta,
-        seed=config.seed,
-        horizon_s=config.horizon_s,
-    )
-    if config.conditioned is not None:
-        low, high = (float(log_multiplier(price)) for price in config.conditioned)
-        rng = np.random.default_rng([config.seed, *b"lessons"])
-        prices = rng.uniform(low, high, (*lessons.actions.shape, 1)).astype(np.float32)
-        lessons = replace(lessons, obs=np.concatenate([lessons.obs, prices], axis=2))
-    clone(model.policy, lessons, seed=config.seed)
-
-
-def _spec(config: LearnerConfig, scenario: Scenario, env: BatchedPacing) -> PolicySpec:
+def _spec(
+    config: LearnerConfig, scenario: Scenario, env: BatchedPacing, interval_s: float
+) -> PolicySpec:
     space = env.single_action_space
     return PolicySpec.of(
         scenario,
@@ -257,6 +249,7 @@ def _spec(config: LearnerConfig, scenario: Scenario, env: BatchedPacing) -> Poli
         n_actions=int(space.n) if isinstance(space, spaces.Discrete) else 1,
         theta_range=config.theta_range if config.action == "theta" else None,
         conditioned=config.conditioned,
+        decision_interval_s=interval_s,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from quietdial.agents.optimal_policy import OptimalMarkov
 from quietdial.agents.policy import LearnedPolicy, Policy
 from quietdial.agents.rules import catalogue as rules
+from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.markov import MarkovWorld
 from quietdial.envs.scenario import Scenario
@@ -105,6 +106,9 @@ def policy_of(entry: Entry, scenario: Scenario) -> Policy:
 
 def settings_of(policy: Policy) -> str:
     """Text that differs between policies that play differently, for fingerprints."""
+    if isinstance(policy, Wrapped):
+        around = {name: value for name, value in vars(policy).items() if name != "inner"}
+        return f"{type(policy).__name__} {around} {settings_of(policy.inner)}"
     if not isinstance(policy, LearnedPolicy):
         return repr(policy)
     digest = hashlib.sha256()

@@ -16,18 +16,11 @@ from rich.table import Table
 
 from quietdial.agents.rules import Marginal
 from quietdial.envs.loading import write_json_atomic
-from quietdial.envs.scenario import Scenario, load_scenario
+from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.bench.results import figure, result_file
-from quietdial.experiments.evaluate import (
-    Tuned,
-    play_days,
-    silent_rate,
-    test_seeds,
-    tune,
-    tune_seeds,
-)
-from quietdial.experiments.league.jobs import slope_near
-from quietdial.experiments.stats import Interval, PolicyDays, mean_interval, utilisation_at
+from quietdial.experiments.evaluate import silent_rate
+from quietdial.experiments.stats import Interval, mean_interval
+from quietdial.experiments.studies.paired import AtRate, Days, judge_at
 
 NAME: Final = "information"
 RATE: Final = 0.03
@@ -68,26 +61,13 @@ def with_leads(scenario: Scenario, step: Step) -> Scenario:
     """The scenario, its leads with scores if the step has them."""
     if step.auc is None:
         return scenario
-    values = scenario.model_dump(exclude_none=True)
-    values["calls"]["leads"] = {"auc": step.auc, "buffer": step.buffer}
-    values["name"] = f"{scenario.name}-leads"
-    return Scenario.model_validate(values)
+    leads = {"auc": step.auc, "buffer": step.buffer}
+    return changed(scenario, f"{scenario.name}-leads", calls={"leads": leads})
 
 
-def measured(
-    scenario: Scenario, knowledge: str, n_tune: int, n_test: int
-) -> tuple[Tuned, PolicyDays]:
-    """The rule at 3 % silent and what it does on the test days."""
-    tuned = tune(Marginal(0.02, knowledge), scenario, RATE, tune_seeds(n_tune))
-    return tuned, play_days(tuned.policy, scenario, test_seeds(n_test))
-
-
-def worth(base: tuple[Tuned, PolicyDays], more: tuple[Tuned, PolicyDays]) -> Interval:
-    """Utilisation with the step minus without, each moved along its own slope to 3 % silent."""
-    levels = [
-        utilisation_at(days, RATE, slope_near(tuned.sweep, RATE)) for tuned, days in (more, base)
-    ]
-    return mean_interval(levels[0] - levels[1])
+def worth(base: AtRate, more: AtRate) -> Interval:
+    """Utilisation with the step minus without, both at 3 % silent, or where the step stands."""
+    return mean_interval(more.values() - base.values(more.own_rate))
 
 
 def run(
@@ -101,30 +81,37 @@ def run(
     n_tune_days: int = N_TUNE_DAYS,
     n_test_days: int = N_TEST_DAYS,
 ) -> None:
-    """Measure every step on every floor, show the table and write the figures; no training yet."""
-    del work, processes
+    """Measure every step on every floor, show the table and write the figures; no training yet.
+
+    What was measured is kept in the work folder, so that a later call goes on.
+    """
+    del processes
     table = Table("agents", "the rule sees also", "theta", "silent", "points", "95 %", "origin")
     figures: list[dict[str, Any]] = []
+    days = Days(n_tune_days, n_test_days)
+
+    def judged(scenario: Scenario, knowledge: str) -> AtRate:
+        return judge_at(Marginal(0.02, knowledge), scenario, RATE, days, work / "judged")
+
     for n_agents in floors:
         scenario = load_scenario(f"study-real-{n_agents}")
-        base = measured(scenario, "believed", n_tune_days, n_test_days)
+        base = judged(scenario, "believed")
         for step in steps:
-            world = with_leads(scenario, step)
-            more = measured(world, step.knowledge, n_tune_days, n_test_days)
+            more = judged(with_leads(scenario, step), step.knowledge)
             gain = worth(base, more)
-            rate = silent_rate(more[1])
+            rate = silent_rate(more.days)
             origin = (step.study or {}).get(n_agents)
-            note = f"the rule; knowledge {step.knowledge!r}, theta {more[0].policy.knob:.4f}"
+            note = f"the rule; knowledge {step.knowledge!r}, theta {more.policy.knob:.4f}"
             if origin is not None:
                 note += f"; the origin's study {origin:+.4f}"
-            if not more[0].reached:
-                note += f"; 3 % not reached: {rate:.4f}, moved along the slope"
+            if not more.reached:
+                note += f"; 3 % not reached: both at {more.own_rate:.4f}"
             name = f"{scenario.name}, {step.label}: worth"
             figures.append(figure(name, gain.value, "1", gain.lo, gain.hi, n_test_days, note))
             table.add_row(
                 str(n_agents),
                 step.label,
-                f"{more[0].policy.knob:.4f}",
+                f"{more.policy.knob:.4f}",
                 f"{100 * rate:.2f} %",
                 f"{100 * gain.value:+.2f}",
                 f"{100 * gain.lo:+.2f} to {100 * gain.hi:+.2f}",

@@ -12,19 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.policy import LearnedPolicy, Policy, scenario_sha256
-from quietdial.agents.rules.base import Rule
-from quietdial.envs.errors import ConfigError
+from quietdial.agents.wrapped import Wrapped, unwrapped
+from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.loading import write_text_atomic
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import (
@@ -33,6 +31,14 @@ from quietdial.experiments.evaluate import (
     test_seeds,
     tune_rates,
     tune_seeds,
+)
+from quietdial.experiments.executors import (
+    InlineExecutor,
+    Key,
+    LocalExecutor,
+    Outcome,
+    Plain,
+    run_all,
 )
 from quietdial.experiments.league.entries import settings_of
 from quietdial.experiments.league.jobs import days_from_plain, days_to_plain, slope_near
@@ -86,56 +92,27 @@ class Days:
 
 
 @dataclass(frozen=True)
-class AsShipped:
-    """A rule as it is shipped: it acts as the rule does, and its knob is not to be tuned.
-
-    Attributes:
-        rule: the rule with the settings that it is shipped with.
-    """
-
-    rule: Rule
-
-    knob_name: str | None = field(default=None, init=False, repr=False)
-    knob: float | None = field(default=None, init=False, repr=False)
-    knob_range: tuple[float, float] | None = field(default=None, init=False, repr=False)
+class AsShipped(Wrapped):
+    """A rule with the settings that it is shipped with; its knob is not to be tuned."""
 
     @property
     def name(self) -> str:
         """The rule's name."""
-        return f"{self.rule.name}, shipped"
+        return f"{self.inner.name}, shipped"
 
     @property
-    def observation(self) -> str:
-        """As the rule."""
-        return self.rule.observation
+    def knob_name(self) -> None:
+        """No knob."""
 
     @property
-    def action(self) -> str:
-        """As the rule."""
-        return self.rule.action
+    def knob(self) -> None:
+        """No knob."""
 
     @property
-    def base_theta(self) -> float:
-        """As the rule."""
-        return self.rule.base_theta
+    def knob_range(self) -> None:
+        """No knob."""
 
-    @property
-    def constant(self) -> bool:
-        """As the rule."""
-        return self.rule.constant
-
-    @property
-    def world_options(self) -> Mapping[str, Any]:
-        """As the rule."""
-        return self.rule.world_options
-
-    def act(
-        self, obs: NDArray[np.float32], state: object | None = None
-    ) -> tuple[NDArray[Any], object | None]:
-        """As the rule."""
-        return self.rule.act(obs, state)
-
-    def with_knob(self, value: float) -> AsShipped:
+    def with_knob(self, value: float) -> Self:
         """There is no knob to set (ConfigError)."""
         raise ConfigError(f"{self.name}: plays as it is shipped; it has no knob to set to {value}")
 
@@ -281,6 +258,11 @@ def _judge(policy: Policy, scenario: Scenario, rate: float, days: Days) -> AtRat
     return AtRate(tuned.policy, rate, tuned.reached, tuned.tuning_rate, slope, played)
 
 
+def judge_job(spec: Mapping[str, Any], _: Plain | None = None) -> Plain:
+    """:func:`judge_at` as a worker does it; the arguments by name."""
+    return _to_plain(judge_at(**spec))
+
+
 def judge_many(
     asked: Sequence[tuple[Policy, float]],
     scenario: Scenario,
@@ -290,22 +272,36 @@ def judge_many(
     processes: int = 1,
     said: Said | None = None,
 ) -> list[AtRate]:
-    """:func:`judge_at` for several (policy, rate), side by side in processes of one thread each."""
-    results: list[AtRate] = []
-    if processes <= 1:
-        for policy, rate in asked:
-            results.append(judge_at(policy, scenario, rate, days, work))
-            _say(said, results[-1])
-        return results
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        futures = [
-            pool.submit(judge_at, policy, scenario, rate, days, work) for policy, rate in asked
-        ]
-        for future in futures:
-            results.append(future.result())
-            _say(said, results[-1])
-    return results
+    """:func:`judge_at` for several (policy, rate), side by side in processes of one thread each.
+
+    Raises:
+        QuietDialError: a policy could not be judged; the others are, and are kept.
+    """
+    found: dict[Key, AtRate] = {}
+    errors: list[str] = []
+    by_key: dict[Key, tuple[Policy, float]] = {
+        ("judge", str(i)): one for i, one in enumerate(asked)
+    }
+
+    def begin(key: Key) -> tuple[Mapping[str, Any], None]:
+        policy, rate = by_key[key]
+        given = {"policy": policy, "scenario": scenario, "rate": rate, "days": days, "work": work}
+        return given, None
+
+    def ended(outcome: Outcome, seconds: float) -> None:
+        policy, rate = by_key[outcome.key]
+        if outcome.result is None:
+            errors.append(f"{policy.name} at {rate:g}: {outcome.error}")
+            return
+        found[outcome.key] = _from_plain(policy, outcome.result)
+        _say(said, found[outcome.key])
+
+    number = min(processes, len(asked))
+    executor = InlineExecutor(judge_job) if number <= 1 else LocalExecutor(number, judge_job)
+    run_all(executor, list(by_key), begin, ended)
+    if errors:
+        raise QuietDialError(f"judging failed: {'; '.join(sorted(errors))}")
+    return [found[key] for key in by_key]
 
 
 def _say(said: Said | None, found: AtRate) -> None:
@@ -403,7 +399,7 @@ def compare_at_rate(
 
 def _fingerprint(policy: Policy, scenario: Scenario, rate: float, days: Days) -> str:
     """Hash of all that a result of :func:`judge_at` depends on."""
-    inner = policy.rule if isinstance(policy, AsShipped) else policy
+    inner = unwrapped(policy)
     modules = [type(inner).__module__]
     controller = getattr(inner, "controller", None)
     if controller is not None:
@@ -413,7 +409,7 @@ def _fingerprint(policy: Policy, scenario: Scenario, rate: float, days: Days) ->
     depends = {
         "policy": settings_of(policy),
         "options": repr(dict(getattr(policy, "world_options", {}))),
-        "name": policy.name if isinstance(policy, LearnedPolicy) else "",
+        "name": inner.name if isinstance(inner, LearnedPolicy) else "",
         "scenario": scenario_sha256(scenario),
         "rate": rate,
         "days": asdict(days),

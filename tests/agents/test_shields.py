@@ -1,5 +1,7 @@
 """A shield around any policy: the policy is asked as before, the world refuses dials."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,10 @@ def test_shielded__hands_on_what_a_controller_rule_needs():
     assert policy.world_options["controller"] == "marginal-budget"
     assert policy.constant
     assert make_world(policy, short(), 2).shield == Shield("borrowing")
+
+
+def test_shielded__hands_on_whether_its_knob_lowers():
+    """A price as knob means fewer dials when it is higher: the search must know."""
+    policy = Shielded(SimpleNamespace(knob_lowers=True))  # type: ignore[arg-type]
+    assert policy.knob_lowers
+    assert not Shielded(Marginal()).knob_lowers

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
+from quietdial.agents.shields import Shielded
 from quietdial.envs import ConfigError, Scenario, load_scenario
+from quietdial.envs.errors import QuietDialError
+from quietdial.envs.pacing.shield import Shield
 from quietdial.experiments.stats import Interval
 from quietdial.experiments.studies import paired
 from quietdial.experiments.studies.paired import (
@@ -17,6 +20,7 @@ from quietdial.experiments.studies.paired import (
     Comparison,
     Days,
     compare_at_rate,
+    judge_many,
 )
 
 RATE = 0.05
@@ -120,3 +124,25 @@ def test_as_shipped__has_no_knob_to_set() -> None:
 def test_compare_at_rate__refuses_a_single_seed(short: Scenario) -> None:
     with pytest.raises(ConfigError, match="at least 2"):
         compare_at_rate([Marginal()], [], short, RATE)
+
+
+def test_judge_many__finds_the_same_in_other_processes(short: Scenario) -> None:
+    asked = [(Marginal(0.02), RATE), (AsShipped(FixedRatio(2.0)), RATE)]
+    here = judge_many(asked, short, Days(4, 4))
+    there = judge_many(asked, short, Days(4, 4), processes=2)
+    for one, other in zip(here, there, strict=True):
+        assert one.policy == other.policy
+        assert one.own_rate == other.own_rate
+        np.testing.assert_array_equal(one.values(), other.values())
+
+
+def test_judge_many__names_who_could_not_be_judged(short: Scenario) -> None:
+    with pytest.raises(QuietDialError, match=r"marginal at 2: .*rate = 2"):
+        judge_many([(Marginal(0.02), 2.0)], short, Days(4, 4))
+
+
+def test_fingerprint__tells_policies_apart_whatever_stands_around_them(short: Scenario) -> None:
+    shields = [Shield(), Shield(reserves=True)]
+    policies = [*(Shielded(Marginal(x), s) for x in (0.02, 0.03) for s in shields), Marginal()]
+    prints = {paired._fingerprint(one, short, RATE, Days()) for one in policies}
+    assert len(prints) == 5

@@ -23,6 +23,7 @@ from quietdial.agents.learners.training import (
 from quietdial.agents.policy import Layer
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.scenario import changed
 from quietdial.experiments.evaluate import play_days, silent_rate, tune, tune_seeds
 
 SMALL = LearnerConfig(
@@ -343,3 +344,14 @@ def test_tune__finds_the_rate_of_a_price_which_lowers_it(scenario: Scenario) -> 
     knobs = [knob for knob, *_ in tuned.sweep]
     assert len(knobs) > 2
     assert abs(tuned.tuning_rate - 0.5 * (low + high)) < 0.5 * (high - low)
+
+
+def test_train__decides_as_often_as_the_action_kind_does(scenario: Scenario) -> None:
+    """Levels of VICIdial stand for 15 s: the discount, the days and the policy go by that."""
+    hours = changed(scenario, episode={"duration_s": 7200.0})
+    policy = train(_config(action="vicidial_level", horizon_s=1800.0), hours).policy
+    assert policy.spec.decision_interval_s == 15.0
+    days = play_days(policy, hours, np.arange(2))
+    most_s = 7200.0 * hours.floor.n_agents
+    assert (days.days["available_s"] > 0.7 * most_s).all()
+    assert (days.days["available_s"] <= most_s).all(), "not a step beyond the end of the day"
