@@ -22,14 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from quietdial.agents.policy import (
-    Deployed,
-    Frozen,
-    LearnedPolicy,
-    PolicySpec,
-    layers_from,
-    memory_from,
-)
+from quietdial.agents.learned_policy import Deployed, LearnedPolicy, layers_from, memory_from
+from quietdial.agents.policy import Frozen, PolicySpec
 from quietdial.envs.errors import (
     CheckpointError,
     ConfigError,
@@ -128,7 +122,7 @@ def save_checkpoint(
     Args:
         root: folder of the checkpoints; made when missing.
         state: everything but the arrays.
-        weights: the actor as :func:`~quietdial.agents.policy.tensors_of` names it, and any more.
+        weights: the actor as `learned_policy.tensors_of` names it, and any more.
         optimizer: the optimizer's arrays; none: no such file.
         keep: how many checkpoints stay, at least 1.
 

@@ -42,7 +42,8 @@ from quietdial.agents.contract import (
     evaluate,
     load_contract,
 )
-from quietdial.agents.policy import RESIDUAL_OFFSET, LearnedPolicy
+from quietdial.agents.learned_policy import LearnedPolicy
+from quietdial.agents.policy import RESIDUAL_OFFSET
 from quietdial.envs.errors import ExportError, MissingExtraError
 from quietdial.envs.scenario import describe_validation_error
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.agents.chance import draw
 from quietdial.agents.optimal import CAP_RANGE, solve
-from quietdial.agents.policy import checked_knob, draw
+from quietdial.agents.policy import checked_knob
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.markov import Figures, MarkovWorld, evaluate
 from quietdial.envs.pacing.targets import OrderUpTo

@@ -274,7 +274,7 @@ class PlayArgs:
 
 def _play(args: Args) -> int:
     """Watch a floor live in the terminal under any policy."""
-    from quietdial.agents.policy import LearnedPolicy
+    from quietdial.agents.learned_policy import LearnedPolicy
     from quietdial.experiments.play import play
     from quietdial.experiments.simulate import find_policy
 

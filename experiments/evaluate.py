@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import LearnedPolicy, Policy, features_of
+from quietdial.agents.learned_policy import LearnedPolicy
+from quietdial.agents.policy import Policy, features_of
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.agents.wrapped import unwrapped
 from quietdial.envs.errors import ConfigError, QuietDialError

@@ -27,6 +27,7 @@ from quietdial.agents.checkpoint import (
     load_state,
     save_checkpoint,
 )
+from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.learners.config import SEED_STRIDE, require_cap
 from quietdial.agents.learners.training import (
     RolloutReport,
@@ -34,7 +35,7 @@ from quietdial.agents.learners.training import (
     make_training_env,
     train,
 )
-from quietdial.agents.policy import LearnedPolicy, scenario_sha256
+from quietdial.agents.policy import scenario_sha256
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.errors import CheckpointError, ConfigError
 from quietdial.envs.loading import write_yaml

@@ -3,7 +3,7 @@
 All are those of stable-baselines3 and sb3-contrib, on the constrained reward of
 :class:`~quietdial.agents.learners.sb3_env.SameStepVecEnv`. Every actor is a plain stack of tanh
 layers (behind an LSTM for `recurrent-ppo`), so that it runs as a
-:class:`~quietdial.agents.policy.LearnedPolicy`:
+:class:`~quietdial.agents.learned_policy.LearnedPolicy`:
 
 * `ppo`, `ppo-lagrangian`, `maskable-ppo`, `recurrent-ppo`, `a2c`, `trpo`: the logits; masks are
   used in training only, since the world enforces them all the same.

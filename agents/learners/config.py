@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from quietdial.agents.learned_policy import Deployed
 from quietdial.agents.learners.lagrange import HIGHEST, LOWEST, MultiplierKind
-from quietdial.agents.policy import THETA_RANGE, Deployed, LearnedAction
+from quietdial.agents.policy import THETA_RANGE, LearnedAction
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.regulation.rule import profile_names
 from quietdial.envs.scenario import Scenario

@@ -19,18 +19,13 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
+from quietdial.agents.learned_policy import LearnedPolicy, layers_from, memory_from
 from quietdial.agents.learners.algorithms import actor_tensors, build_model, optimizers
 from quietdial.agents.learners.cloning import warm_start
 from quietdial.agents.learners.config import OFF_POLICY, SEED_STRIDE, LearnerConfig, require_cap
 from quietdial.agents.learners.lagrange import Multiplier, make_multiplier
 from quietdial.agents.learners.sb3_env import BatchedPacing, SameStepVecEnv
-from quietdial.agents.policy import (
-    LearnedPolicy,
-    Policy,
-    PolicySpec,
-    layers_from,
-    memory_from,
-)
+from quietdial.agents.policy import Policy, PolicySpec
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.errors import MissingExtraError
 from quietdial.envs.scenario import Scenario

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.optimal_policy import OptimalMarkov
-from quietdial.agents.policy import LearnedPolicy, Policy
+from quietdial.agents.policy import Policy
 from quietdial.agents.rules import catalogue as rules
 from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.errors import ConfigError

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.optimal import CAP_RANGE, solve
-from quietdial.agents.policy import LearnedPolicy
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.markov import Figures, MarkovWorld, evaluate
 

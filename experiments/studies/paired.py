@@ -20,7 +20,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import LearnedPolicy, Policy, scenario_sha256
+from quietdial.agents.learned_policy import LearnedPolicy
+from quietdial.agents.policy import Policy, scenario_sha256
 from quietdial.agents.wrapped import Wrapped, unwrapped
 from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.loading import write_text_atomic

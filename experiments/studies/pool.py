@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quietdial.agents.checkpoint import load_policy
+from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.training import make_training_env, train
-from quietdial.agents.policy import LearnedPolicy, scenario_sha256
+from quietdial.agents.policy import scenario_sha256
 from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario

@@ -9,7 +9,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from quietdial.agents.policy import Layer, LearnedAction, LearnedPolicy, PolicySpec
+from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.policy import LearnedAction, PolicySpec
 from quietdial.envs.pacing.spec import Field, observation_fields
 from quietdial.envs.scenario import Scenario, load_scenario
 

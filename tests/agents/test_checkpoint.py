@@ -17,7 +17,7 @@ from quietdial.agents.checkpoint import (
     load_state,
     save_checkpoint,
 )
-from quietdial.agents.policy import LearnedPolicy, tensors_of
+from quietdial.agents.learned_policy import LearnedPolicy, tensors_of
 from quietdial.envs.errors import CheckpointError, RunFolderError
 
 Make = Callable[..., LearnedPolicy]

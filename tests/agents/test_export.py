@@ -16,7 +16,7 @@ import pytest
 from quietdial.agents import export
 from quietdial.agents.contract import load_contract
 from quietdial.agents.export import DeployedActor, export_policy, onnx_bytes, sample_vectors
-from quietdial.agents.policy import Layer, LearnedPolicy
+from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ExportError
 

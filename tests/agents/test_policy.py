@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from quietdial.agents.policy import (
-    Feature,
-    Layer,
-    LearnedPolicy,
-    Policy,
-    PolicySpec,
-    features_of,
-    layers_from,
-    scenario_sha256,
-    tensors_of,
-)
+from quietdial.agents.learned_policy import Layer, LearnedPolicy, layers_from, tensors_of
+from quietdial.agents.policy import Feature, Policy, PolicySpec, features_of, scenario_sha256
 from quietdial.envs import PacingVectorEnv, Scenario, load_scenario
 from quietdial.envs.errors import ConfigError
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quietdial.agents.policy import Layer, LearnedPolicy, PolicySpec
+from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.policy import PolicySpec
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
 from quietdial.envs import ConfigError, Scenario, load_scenario
 from quietdial.envs.pacing.spec import observation_fields

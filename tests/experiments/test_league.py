@@ -19,8 +19,9 @@ import pytest
 from rich.console import Console
 
 from quietdial.agents.checkpoint import PolicyState, save_checkpoint
+from quietdial.agents.learned_policy import Layer, tensors_of
 from quietdial.agents.optimal import solve
-from quietdial.agents.policy import Layer, PolicySpec, tensors_of
+from quietdial.agents.policy import PolicySpec
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.markov import MarkovWorld

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.agents.optimal_policy import OptimalMarkov
-from quietdial.agents.policy import Layer, LearnedPolicy, PolicySpec
+from quietdial.agents.policy import PolicySpec
 from quietdial.envs.pacing.markov import MarkovWorld
 from quietdial.envs.pacing.spec import observation_fields
 from quietdial.envs.scenario import load_scenario

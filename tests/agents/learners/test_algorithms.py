@@ -13,6 +13,12 @@ from stable_baselines3 import DQN
 
 from quietdial.agents.checkpoint import load_policy, load_state
 from quietdial.agents.export import export_policy
+from quietdial.agents.learned_policy import (
+    THETA_SCALE_RANGE,
+    LearnedPolicy,
+    layers_from,
+    memory_from,
+)
 from quietdial.agents.learners.algorithms import (
     ALGORITHMS,
     PricedReplayBuffer,
@@ -27,14 +33,7 @@ from quietdial.agents.learners.config import (
 )
 from quietdial.agents.learners.sb3_env import SameStepVecEnv
 from quietdial.agents.learners.training import RolloutReport, make_training_env, train
-from quietdial.agents.policy import (
-    THETA_SCALE_RANGE,
-    LearnedPolicy,
-    PolicySpec,
-    layers_from,
-    memory_from,
-    theta_of,
-)
+from quietdial.agents.policy import PolicySpec, theta_of
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError, ExportError
 from quietdial.envs.pacing.control import THETAS

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from quietdial.agents.checkpoint import load_policy, load_state
+from quietdial.agents.learned_policy import Layer
 from quietdial.agents.learners.sb3_env import SameStepVecEnv
 from quietdial.agents.learners.training import (
     LearnerConfig,
     RolloutReport,
     train,
 )
-from quietdial.agents.policy import Layer
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.scenario import changed
