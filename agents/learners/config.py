@@ -121,7 +121,7 @@ class LearnerConfig(BaseModel):
     net: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         default=(64, 64), min_length=1, max_length=8, description="hidden widths, actor and critic"
     )
-    observation: Literal["full", "counters", "markov"] = Field(
+    observation: Literal["full", "counters", "wide", "markov"] = Field(
         default="full", description="observation set"
     )
     action: LearnedAction = Field(default="residual", description="action kind")

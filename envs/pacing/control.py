@@ -54,8 +54,10 @@ from quietdial.envs.pacing.state import (
     AGENT_STATE,
     BASE,
     BREAK,
+    CONNECTED,
     COUNT,
     FEED_AT,
+    FEED_GIVEN,
     FEED_SIGHT,
     FREE,
     GRID,
@@ -65,6 +67,7 @@ from quietdial.envs.pacing.state import (
     INBOUND_TALK,
     KEY,
     LEAD_ODDS,
+    MACHINE_AGENT,
     MACHINE_TALK,
     N_AGENT_STATES,
     NOW,
@@ -120,6 +123,20 @@ def _feed_row(b, s, p):  # type: ignore[no-untyped-def]
     return (s.more[b, FEED_AT] + 1) % (p.n[FEED_STEPS] + 1)
 
 
+@compiled(inline="always")
+def _given(b, s):  # type: ignore[no-untyped-def]
+    """Calls given to agents so far, people and machines; worlds with a delay are full ones."""
+    return s.head[b, CONNECTED] + s.more[b, MACHINE_AGENT]
+
+
+@compiled(inline="always")
+def given_unseen(b, s, p):  # type: ignore[no-untyped-def]
+    """Calls given to agents since the moment that the feed shows."""
+    if p.n[FEED_STEPS] == 0:
+        return np.int64(0)
+    return _given(b, s) - np.int64(s.feed[b, _feed_row(b, s, p), FEED_GIVEN])
+
+
 @compiled()
 def write_feed(b, s, p):  # type: ignore[no-untyped-def]
     """Remember the agents as they are now; the dialer will see them when the delay is over."""
@@ -127,6 +144,7 @@ def write_feed(b, s, p):  # type: ignore[no-untyped-def]
     s.more[b, FEED_AT] = at
     for state in range(N_AGENT_STATES):
         s.feed[b, at, state] = s.head[b, COUNT + state]
+    s.feed[b, at, FEED_GIVEN] = _given(b, s)
     _releases_ahead(b, s, p)
     for g in range(GRID):
         s.feed[b, at, FEED_SIGHT + g] = s.est[b, SIGHT + g]

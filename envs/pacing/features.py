@@ -15,6 +15,7 @@ from quietdial.envs.pacing.control import (
     agents_present,
     answer_rate,
     base_dials,
+    given_unseen,
     look_ahead,
     seen_count,
 )
@@ -34,6 +35,8 @@ from quietdial.envs.pacing.params import (
     HAS_SHIFTS,
     IS_FULL,
     N_AGENTS,
+    N_COHORTS,
+    N_LINES,
     N_PEOPLE,
     N_RULE_WINDOWS,
     PRIOR_RATE,
@@ -42,6 +45,7 @@ from quietdial.envs.pacing.params import (
 )
 from quietdial.envs.pacing.state import (
     AMD_MACHINE,
+    ANALYSED,
     ANSWERED,
     BASE,
     BREAK,
@@ -52,6 +56,7 @@ from quietdial.envs.pacing.state import (
     COUNTED,
     DIALED,
     FAILURES,
+    FREE,
     GRID,
     HARM,
     HELD,
@@ -93,16 +98,21 @@ from quietdial.envs.pacing.state import (
     WRAP,
 )
 
-NONE, MARKOV, COUNTERS, FULL, WITH_LEADS = 0, 1, 2, 3, 4
+NONE, MARKOV, COUNTERS, FULL, WITH_LEADS, WIDE = 0, 1, 2, 3, 4, 5
 N_COUNTERS = 21
 LEAVING_MS = 300_000
 """Agents whose log-out is so near are leaving."""
+LEAVING_SOON_MS, LEAVING_NEXT_MS = 30_000, 120_000
+DIALED_AGES_S = (3, 8, 16)
+"""Ages at which the groups of calls in flight begin, the first at 0."""
+N_WIDE = 11
 SET_CODES = {
     "none": NONE,
     "markov": MARKOV,
     "counters": COUNTERS,
     "full": FULL,
     "leads": WITH_LEADS,
+    "wide": WIDE,
 }
 
 
@@ -158,16 +168,22 @@ def _counters(b, s, p, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _leaving(b, s, p, within_ms):  # type: ignore[no-untyped-def]
+    """Agents whose log-out is at most so far away."""
+    soon = s.head[b, NOW] + within_ms
+    leaving = 0
+    for i in range(p.n[N_AGENTS]):
+        if s.head[b, NOW] < s.trait[b, i, OUT_AT] <= soon:
+            leaving += 1
+    return leaving
+
+
+@compiled()
 def _full_counters(b, s, p, out, m):  # type: ignore[no-untyped-def]
     """What differs from a plain world: agents logged in and leaving, the list, other windows."""
     out[b, 17] = 1.0 - seen_count(b, s, p, OFF) / p.n[N_AGENTS]
     if p.n[HAS_SHIFTS] or p.sessions.shape[0] > 1:
-        soon = s.head[b, NOW] + LEAVING_MS
-        leaving = 0
-        for i in range(p.n[N_AGENTS]):
-            if s.head[b, NOW] < s.trait[b, i, OUT_AT] <= soon:
-                leaving += 1
-        out[b, 18] = min(leaving / m, 1.0)
+        out[b, 18] = min(_leaving(b, s, p, LEAVING_MS) / m, 1.0)
     if p.n[N_PEOPLE] > 0:
         out[b, 19] = 1.0 - s.more[b, PEOPLE_DONE] / p.n[N_PEOPLE]
     for w in range(1, p.n[N_RULE_WINDOWS]):
@@ -208,6 +224,35 @@ def _leads(b, s, p, out, at):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _wide(b, s, p, out, at):  # type: ignore[no-untyped-def]
+    """What the index rule does not use; see `spec.WIDE_FIELDS`."""
+    m = np.float64(agents_present(b, s, p))
+    root = np.sqrt(m)
+    for i in range(N_WIDE):
+        out[b, at + i] = 0.0
+    if p.n[IS_FULL]:
+        out[b, at] = _cut(given_unseen(b, s, p) / root, 0.0, 5.0)
+        out[b, at + 1] = _cut(s.more[b, ANALYSED] / root, 0.0, 5.0)
+        if p.n[HAS_SHIFTS] or p.sessions.shape[0] > 1:
+            out[b, at + 2] = min(_leaving(b, s, p, LEAVING_SOON_MS) / m, 1.0)
+            out[b, at + 3] = min(_leaving(b, s, p, LEAVING_NEXT_MS) / m, 1.0)
+        out[b, at + 4] = min(seen_count(b, s, p, INBOUND_TALK) / m, 1.0)
+        out[b, at + 5] = min(s.more[b, CALLERS], 8) / 4.0
+    out[b, at + 6] = s.head[b, FREE] / p.n[N_LINES]
+    scale = 6.0 * answer_rate(b, s, p) / m
+    slots = p.n[N_COHORTS]
+    slot = (s.head[b, NOW] // 1000) % slots
+    calls, group = 0, 0
+    for age in range(slots):
+        if group < len(DIALED_AGES_S) and age == DIALED_AGES_S[group]:
+            out[b, at + 7 + group] = _cut(calls * scale, 0.0, 12.0)
+            calls, group = 0, group + 1
+        calls += s.cohort[b, slot]
+        slot = slot - 1 if slot > 0 else slots - 1
+    out[b, at + 7 + group] = _cut(calls * scale, 0.0, 12.0)
+
+
+@compiled()
 def observe(book, set_code, residual, out):  # type: ignore[no-untyped-def]
     """Write the observation of every campaign, and the base of residual actions into the state.
 
@@ -234,6 +279,9 @@ def observe(book, set_code, residual, out):  # type: ignore[no-untyped-def]
             if set_code == WITH_LEADS:
                 _leads(b, s, p, out, at)
                 at += 3
+            if set_code == WIDE:
+                _wide(b, s, p, out, at)
+                at += N_WIDE
             out[b, at] = min(base, 8) / 4.0
         elif set_code == MARKOV:
             busy = seen_count(b, s, p, TALK) + seen_count(b, s, p, WRAP)

@@ -96,6 +96,20 @@ LEAD_FIELDS = (
     Field("least_likely", "2 sqrt(p) - 1", -1, 1, "the same of the least likely lead"),
 )
 """Of the buffered leads, by their scores and the estimated answer rate."""
+WIDE_FIELDS = (
+    Field("given_unseen", "sqrt(m)", 0, 5, "calls given to agents since the moment the feed shows"),
+    Field("under_detection", "sqrt(m)", 0, 5, "picked-up calls that detection has not judged yet"),
+    Field("leaving_30s", "m", 0, 1, "agents whose log-out is at most 30 s away / m"),
+    Field("leaving_2min", "m", 0, 1, "agents whose log-out is at most 2 minutes away / m"),
+    Field("inbound_share", "m", 0, 1, "agents in inbound conversations / m"),
+    Field("inbound_waiting", "4 calls", 0, 2, "inbound callers waiting, at most 8, units of 4"),
+    Field("lines_free", "lines", 0, 1, "share of the lines that are free"),
+    Field("dialed_0", "m/6", 0, 12, "6 x calls in flight dialed at most 2 s ago x p / m"),
+    Field("dialed_1", "m/6", 0, 12, "the same, dialed 3 to 7 s ago"),
+    Field("dialed_2", "m/6", 0, 12, "the same, dialed 8 to 15 s ago"),
+    Field("dialed_3", "m/6", 0, 12, "the same, dialed 16 s ago or earlier"),
+)
+"""What a dialer sees and the index rule does not use."""
 BASE_FIELD = Field(
     "base_dials", "4 calls", 0, 2, "base of a residual action, at most 8, units of 4"
 )
@@ -123,6 +137,7 @@ OBSERVATIONS: dict[ObservationName, tuple[Field, ...]] = {
     "full": (*FULL, BASE_FIELD),
     "counters": (*COUNTERS, BASE_FIELD),
     "leads": (*FULL, *LEAD_FIELDS, BASE_FIELD),
+    "wide": (*FULL, *WIDE_FIELDS, BASE_FIELD),
     "markov": MARKOV,
     "none": (),
 }

@@ -178,7 +178,9 @@ BUCKETS = 60
 
 # --- columns of State.feed (float64), the delayed view of the agents ------------------------------
 FEED_SIGHT = N_AGENT_STATES
-N_FEED = FEED_SIGHT + 2 * GRID
+FEED_GIVEN = FEED_SIGHT + 2 * GRID
+"""Calls that had been given to agents by then."""
+N_FEED = FEED_GIVEN + 1
 
 # --- columns of State.tape (int64), totals that a controller keeps for its statistics -------------
 DIALS_SEEN, ENDS_SEEN, PICKUPS_SEEN, ANSWERS_SEEN, DROPS_SEEN, RINGS_SEEN_S = numbers(6)

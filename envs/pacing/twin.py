@@ -16,10 +16,15 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.chance import PHI_AT, PHI_LAST, PHI_LIMIT, PHI_PER_UNIT
 from quietdial.envs.pacing.features import (
     COUNTERS,
+    DIALED_AGES_S,
     FULL,
     LEAVING_MS,
+    LEAVING_NEXT_MS,
+    LEAVING_SOON_MS,
     MARKOV,
     N_COUNTERS,
+    N_WIDE,
+    WIDE,
     WITH_LEADS,
 )
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
@@ -42,6 +47,7 @@ from quietdial.envs.pacing.params import (
     MAX_DIALS,
     N_AGENTS,
     N_COHORTS,
+    N_LINES,
     N_PEOPLE,
     N_RULE_WINDOWS,
     OFCOM,
@@ -61,16 +67,20 @@ from quietdial.envs.pacing.state import (
     AGENT_SINCE,
     AGENT_STATE,
     AMD_MACHINE,
+    ANALYSED,
     BREAK,
+    CALLERS,
     CONNECTED,
     COUNT,
     COUNTED,
     FEED_AT,
+    FEED_GIVEN,
     FEED_SIGHT,
     FREE,
     GRID,
     IDLE,
     IN_FLIGHT,
+    INBOUND_TALK,
     MACHINE_AGENT,
     MACHINE_DROPPED,
     N_TALLY,
@@ -104,6 +114,7 @@ _WIDTH = {
     COUNTERS: N_COUNTERS + 1,
     FULL: N_COUNTERS + 1 + 4 * GRID + 1,
     WITH_LEADS: N_COUNTERS + 1 + 4 * GRID + 4,
+    WIDE: N_COUNTERS + 1 + 4 * GRID + 1 + N_WIDE,
 }
 
 
@@ -128,13 +139,15 @@ def observe_twin(
     for b in rows:
         if set_code == MARKOV:
             out[b] = _markov(state, params, b)
-        elif set_code in (COUNTERS, FULL, WITH_LEADS):
+        elif set_code in (COUNTERS, FULL, WITH_LEADS, WIDE):
             base = base_dials_twin(state, params, b, float(params.x[BASE_THETA])) if residual else 0
             numbers = _counters(state, params, b)
-            if set_code in (FULL, WITH_LEADS):
+            if set_code != COUNTERS:
                 numbers += _outlook(state, params, b)
             if set_code == WITH_LEADS:  # without scores the mean
                 numbers += [2.0 * math.sqrt(answer_rate_twin(state, params, b)) - 1.0] * 3
+            if set_code == WIDE:
+                numbers += _wide(state, params, b)
             out[b] = [*numbers, min(base, 8) / 4.0]
     return out
 
@@ -324,16 +337,49 @@ def _full_counters(
     state: State, params: Params, b: int, m: float, over: float
 ) -> tuple[float, float, float, float]:
     n, people = int(params.n[N_AGENTS]), int(params.n[N_PEOPLE])
-    leaving = 0.0
-    if params.n[HAS_SHIFTS] or len(params.sessions) > 1:
-        ahead = state.trait[b, :, OUT_AT] - state.head[b, NOW]
-        soon = int(np.count_nonzero((ahead > 0) & (ahead <= LEAVING_MS)))
-        leaving = min(soon / m, 1.0)
+    leaving = _leaving(state, params, b, LEAVING_MS) / m
     left = 1.0 - int(state.more[b, PEOPLE_DONE]) / people if people else 1.0
     for w in range(1, int(params.n[N_RULE_WINDOWS])):
         counts = window_counts_twin(state, params, b, w)
         over = max(over, _over_cap(*counts, float(params.caps[w])))
-    return 1.0 - seen_count_twin(state, params, b, OFF) / n, leaving, left, over
+    return 1.0 - seen_count_twin(state, params, b, OFF) / n, min(leaving, 1.0), left, over
+
+
+def _leaving(state: State, params: Params, b: int, within_ms: int) -> int:
+    if not params.n[HAS_SHIFTS] and len(params.sessions) <= 1:
+        return 0
+    ahead = state.trait[b, :, OUT_AT] - state.head[b, NOW]
+    return int(np.count_nonzero((ahead > 0) & (ahead <= within_ms)))
+
+
+def _wide(state: State, params: Params, b: int) -> list[float]:
+    m = _present(state, params, b)
+    root = math.sqrt(m)
+    more, head = state.more[b], state.head[b]
+    now = int(head[NOW])
+    special = [0.0] * 6
+    if params.n[IS_FULL]:
+        unseen = 0.0
+        if params.n[FEED_STEPS]:
+            given = int(head[CONNECTED]) + int(more[MACHINE_AGENT])
+            unseen = given - float(state.feed[b, _feed_row(state, params, b), FEED_GIVEN])
+        special = [
+            _cut(unseen / root, 0.0, 5.0),
+            _cut(int(more[ANALYSED]) / root, 0.0, 5.0),
+            *(
+                min(_leaving(state, params, b, within) / m, 1.0)
+                for within in (LEAVING_SOON_MS, LEAVING_NEXT_MS)
+            ),
+            min(seen_count_twin(state, params, b, INBOUND_TALK) / m, 1.0),
+            min(int(more[CALLERS]), 8) / 4.0,
+        ]
+    scale = 6.0 * answer_rate_twin(state, params, b) / m
+    slots = int(params.n[N_COHORTS])
+    calls = state.cohort[b, (now // 1000 - np.arange(slots)) % slots]
+    groups = np.split(calls, [age for age in DIALED_AGES_S if age < slots])
+    dialed = [_cut(int(group.sum()) * scale, 0.0, 12.0) for group in groups]
+    dialed += [0.0] * (len(DIALED_AGES_S) + 1 - len(dialed))
+    return [*special, int(head[FREE]) / int(params.n[N_LINES]), *dialed]
 
 
 def _outlook(state: State, params: Params, b: int) -> list[float]:

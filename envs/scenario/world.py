@@ -24,7 +24,7 @@ from quietdial.envs.scenario.calls import Calls
 from quietdial.envs.scenario.floor import Floor, Inbound
 from quietdial.envs.scenario.people import People
 
-ObservationName = Literal["full", "leads", "counters", "markov", "none"]
+ObservationName = Literal["full", "leads", "wide", "counters", "markov", "none"]
 ActionName = Literal[
     "residual",
     "residual_choice",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quietdial.envs.pacing import control, features
+from quietdial.envs.pacing import control, features, spec
 from quietdial.envs.pacing.params import BASE_THETA
 from quietdial.envs.pacing.state import BASE, IN_FLIGHT, WAITING
 from quietdial.envs.pacing.twin import (
@@ -14,6 +14,7 @@ from quietdial.envs.pacing.twin import (
     phi_twin,
 )
 from quietdial.envs.pacing.world import World
+from quietdial.envs.scenario import changed, load_scenario
 
 
 def _play(world: World, steps: int, *, seed: int):
@@ -39,6 +40,7 @@ def _play(world: World, steps: int, *, seed: int):
         ("study-shift-5", "full", "dials"),
         ("study-stat-25", "counters", "residual"),
         ("study-real-5", "counters", "threshold"),
+        ("study-real-10", "wide", "residual"),
         ("markov-10", "markov", "dials"),
     ],
 )
@@ -102,3 +104,36 @@ def test_observe_twin__leaves_the_state_alone():
     observe_twin(world.state, world.params, features.FULL, True)
     for array, copy in zip(world.state, before, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+def test_observe__wide_equals_twin_where_everything_that_it_tells_of_happens():
+    detection = {
+        "kind": "amd",
+        "decision": {"kind": "uniform", "low_s": 1.0, "high_s": 2.0},
+        "p_false_machine": 0.02,
+        "p_false_person": 0.05,
+        "machine_handling": {"kind": "exponential", "mean_s": 8.0},
+    }
+    blend = load_scenario("blend-40")
+    inbound = [group.model_dump(exclude_none=True) for group in blend.floor.shifts]
+    outbound = {"n_agents": 3, "group": "outbound"}
+    leaving = [{**outbound, "logout": f"{9 + i // 2:02}:{30 * (i % 2):02}"} for i in range(2, 8)]
+    scenario = changed(
+        blend,
+        "busy-floor",
+        belief={"feed_delay_s": 3.0},
+        calls={"detection": detection},
+        floor={"n_agents": 40 + 18, "shifts": [*inbound, *leaving]},
+    )
+    world = World(2, scenario, observation="wide", action="residual", start="random")
+    names = [field.name for field in spec.WIDE_FIELDS]
+    at = [field.name for field in spec.OBSERVATIONS["wide"]].index(names[0])
+    told = []
+    for step, observed in enumerate(_play(world, 3600, seed=7)):
+        told.append(observed[:, at : at + len(names)])
+        if step % 5 == 0:
+            twin = observe_twin(world.state, world.params, features.WIDE, True)
+            np.testing.assert_array_equal(twin.view(np.uint32), observed.view(np.uint32))
+    spread = np.concatenate(told).std(axis=0)
+    silent = [name for name, sd in zip(names, spread, strict=True) if sd == 0]
+    assert not silent, f"never moved: {silent}"
