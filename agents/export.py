@@ -44,7 +44,9 @@ from quietdial.agents.contract import (
 )
 from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.policy import RESIDUAL_OFFSET
+from quietdial.agents.rules.base import PRIVILEGED
 from quietdial.envs.errors import ExportError, MissingExtraError
+from quietdial.envs.pacing.params import knowledge_parts
 from quietdial.envs.scenario import describe_validation_error
 
 try:
@@ -150,6 +152,14 @@ def why_not_exportable(policy: LearnedPolicy) -> str | None:
         )
     if policy.deployed == "sampled":
         return f"{policy.name}: it is deployed sampled; only argmax policies are exported"
+    knowledge = policy.spec.knowledge
+    if any(part in PRIVILEGED for part in knowledge_parts(knowledge)):
+        return f"{policy.name}: it goes by {knowledge!r}, hidden truth that no dialer can know"
+    if knowledge != "believed":
+        return (
+            f"{policy.name}: it goes by {knowledge!r}, for which the contract has no features and "
+            "no base rule; only policies with knowledge 'believed' are exported"
+        )
     return None
 
 

@@ -89,7 +89,8 @@ class LearnedPolicy:
     It reads the observation as it is (no running normalisation: the features are scaled by
     construction). What it answers depends on the action kind of its `spec`:
 
-    * `residual`: calls added to the marginal rule at `base_theta`, which is its knob.
+    * `residual`: calls added to the marginal rule at `base_theta`, which is its knob;
+      `residual_choice`: that, and which of the leads with scores these calls go to.
     * `dials`, `vicidial_level`: the action itself; no knob.
     * `threshold`: one of the levels of the marginal rule's threshold, times the knob `theta_scale`;
       played as the world action `theta`.
@@ -210,13 +211,22 @@ class LearnedPolicy:
         return "theta" if self.spec.action == "threshold" else self.spec.action
 
     @property
+    def world_options(self) -> Mapping[str, Any]:
+        """What the world must be told: what its look-ahead goes by, if not by the belief."""
+        knowledge = self.spec.knowledge
+        return {} if knowledge == "believed" else {"knowledge": knowledge}
+
+    @property
     def knob_name(self) -> str | None:
         """`multiplier` if conditioned, else `base_theta`, `theta_scale` or None by action kind."""
         if self.spec.conditioned is not None:
             return "multiplier"
-        return {"residual": "base_theta", "threshold": "theta_scale", "theta": "theta_scale"}.get(
-            self.spec.action
-        )
+        return {
+            "residual": "base_theta",
+            "residual_choice": "base_theta",
+            "threshold": "theta_scale",
+            "theta": "theta_scale",
+        }.get(self.spec.action)
 
     @property
     def knob(self) -> float | None:

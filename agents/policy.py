@@ -10,14 +10,16 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from typing import Any, Final, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.control import RESIDUAL_LOW, THETAS
+from quietdial.envs.pacing.params import Knowledge, knowledge_parts
+from quietdial.envs.pacing.spec import N_RESIDUALS
 from quietdial.envs.scenario import Scenario
 
 THETA_RANGE: Final = (1e-4, 0.5)
@@ -32,8 +34,21 @@ MULTIPLIER_UNIT: Final = 150.0
 """Agent-seconds per silent call at which the feature of a conditioned policy is zero."""
 
 
-LearnedAction = Literal["residual", "dials", "threshold", "vicidial_level", "theta"]
+LearnedAction = Literal[
+    "residual", "residual_choice", "dials", "threshold", "vicidial_level", "theta"
+]
 """Action kinds that a learned policy can be trained and saved in; `theta` is continuous."""
+
+
+def _checked_knowledge(knowledge: Knowledge) -> Knowledge:
+    knowledge_parts(knowledge)
+    return knowledge
+
+
+KnowledgeName = Annotated[
+    str, Field(max_length=100, pattern=r"^[a-z0-9+-]+$"), AfterValidator(_checked_knowledge)
+]
+"""What the look-ahead goes by (`envs.pacing.params.KNOWLEDGE`), as a field of a checked record."""
 
 
 def theta_of(action: NDArray[Any], theta_range: tuple[float, float]) -> NDArray[np.float64]:
@@ -209,6 +224,9 @@ class PolicySpec(Frozen):
     conditioned: tuple[float, float] | None = Field(
         default=None, description="multipliers that the policy was trained for; none: one"
     )
+    knowledge: KnowledgeName = Field(
+        default="believed", description="what the world's look-ahead and base rule go by"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicySpec:
@@ -219,6 +237,10 @@ class PolicySpec(Frozen):
             raise ValueError(
                 f"'dials' with max_dials = {self.max_dials} needs {self.max_dials + 1} actions, "
                 f"not {self.n_actions}"
+            )
+        if self.action == "residual_choice" and self.n_actions != 3 * N_RESIDUALS:
+            raise ValueError(
+                f"'residual_choice' needs {3 * N_RESIDUALS} actions, not {self.n_actions}"
             )
         if self.action == "threshold" and self.n_actions != len(THETAS):
             raise ValueError(f"'threshold' needs {len(THETAS)} actions, not {self.n_actions}")
@@ -251,6 +273,7 @@ class PolicySpec(Frozen):
         theta_range: tuple[float, float] | None = None,
         conditioned: tuple[float, float] | None = None,
         decision_interval_s: float | None = None,
+        knowledge: Knowledge = "believed",
     ) -> PolicySpec:
         """Describe the interface between a policy and the world `scenario`.
 
@@ -272,4 +295,5 @@ class PolicySpec(Frozen):
             max_dials=scenario.max_dials,
             theta_range=theta_range,
             conditioned=conditioned,
+            knowledge=knowledge,
         )

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from quietdial.agents.learners.config import SEED_STRIDE
 from quietdial.agents.policy import RESIDUAL_OFFSET, LearnedAction, Policy, log_multiplier
 from quietdial.envs.errors import ConfigError, MissingExtraError
+from quietdial.envs.pacing.params import LEARNS, Knowledge
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 
@@ -88,6 +89,7 @@ def lessons_of(
     n_pairs: int = N_PAIRS,
     n_campaigns: int = 256,
     horizon_s: float = 7200.0,
+    knowledge: Knowledge = "believed",
 ) -> Lessons:
     """Watch a teacher at work on training worlds (random starts, as learners have them).
 
@@ -101,9 +103,11 @@ def lessons_of(
         n_pairs: decisions to watch, rounded up to whole decisions of all campaigns.
         n_campaigns: campaigns side by side, at most 4096.
         horizon_s: longest episode, seconds.
+        knowledge: what the student's look-ahead goes by; the teacher has its own.
 
     Raises:
-        ConfigError: a number or kind is not allowed, or the teacher remembers.
+        ConfigError: a number or kind is not allowed, the teacher remembers, or the student goes by
+            learnt tables and the teacher does not.
     """
     if n_pairs < 1:
         raise ConfigError(f"n_pairs = {n_pairs!r} must be at least 1")
@@ -131,9 +135,20 @@ def lessons_of(
         observation=observation,
         action=action,
         base_theta=base_theta,
+        knowledge=knowledge,
         **shared,
     )
-    student.state = world.state  # the student looks at the teacher's floor
+    its = options.get("knowledge", "believed")
+    if student.params.n[LEARNS] and its != knowledge:
+        raise ConfigError(
+            f"knowledge = {knowledge!r}: {teacher.name} goes by {its!r} and keeps no tables for "
+            "the student; use a teacher with the same knowledge, or none"
+        )
+    # the student looks at the teacher's floor, with room for its own sums
+    world.state = world.state._replace(
+        pmf=max(world.state.pmf, student.state.pmf, key=lambda array: array.size)
+    )
+    student.state = world.state
     everywhere = np.ones(n_campaigns, np.bool_)
     world.begin(everywhere, [seed * SEED_STRIDE + row for row in range(n_campaigns)])
     n_steps = -(-n_pairs // n_campaigns)
@@ -261,6 +276,7 @@ def warm_start(
     n_pairs: int = N_PAIRS,
     horizon_s: float = 7200.0,
     conditioned: tuple[float, float] | None = None,
+    knowledge: Knowledge = "believed",
 ) -> CloneReport:
     """Make an actor a copy of a rule; see :func:`lessons_of` and :func:`clone`.
 
@@ -275,6 +291,7 @@ def warm_start(
         seed=seed,
         n_pairs=n_pairs,
         horizon_s=horizon_s,
+        knowledge=knowledge,
     )
     if conditioned is not None:
         low, high = (float(log_multiplier(price)) for price in conditioned)

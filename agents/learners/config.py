@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from quietdial.agents.learned_policy import Deployed
 from quietdial.agents.learners.lagrange import HIGHEST, LOWEST, MultiplierKind
-from quietdial.agents.policy import THETA_RANGE, LearnedAction
+from quietdial.agents.policy import THETA_RANGE, KnowledgeName, LearnedAction
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.regulation.rule import profile_names
 from quietdial.envs.scenario import Scenario
@@ -121,8 +121,13 @@ class LearnerConfig(BaseModel):
     net: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         default=(64, 64), min_length=1, max_length=8, description="hidden widths, actor and critic"
     )
-    observation: Literal["full", "counters", "wide", "markov"] = Field(
+    observation: Literal["full", "counters", "leads", "wide", "markov"] = Field(
         default="full", description="observation set"
+    )
+    knowledge: KnowledgeName = Field(
+        default="believed",
+        description="what the look-ahead in the observation and the base rule go by: one of "
+        "envs.pacing.params.KNOWLEDGE, or several joined by '+', as in scores+signal-10",
     )
     action: LearnedAction = Field(default="residual", description="action kind")
     base_theta: float = Field(

@@ -114,6 +114,7 @@ def make_training_env(config: LearnerConfig, scenario: Scenario) -> BatchedPacin
         action=config.action,
         silent_penalty=0.0,
         base_theta=config.base_theta,
+        knowledge=config.knowledge,
         autoreset_mode=AutoresetMode.SAME_STEP,
         start="random",
         horizon_s=min(config.horizon_s, scenario.episode.duration_s),
@@ -189,6 +190,7 @@ def train(
                 seed=config.seed,
                 horizon_s=config.horizon_s,
                 conditioned=config.conditioned,
+                knowledge=config.knowledge,
             )
         model.set_logger(logger if logger is not None else Logger(None, []))
         vec_env.seed(config.seed * SEED_STRIDE)
@@ -245,6 +247,7 @@ def _spec(
         theta_range=config.theta_range if config.action == "theta" else None,
         conditioned=config.conditioned,
         decision_interval_s=interval_s,
+        knowledge=config.knowledge,
     )
 
 

@@ -61,7 +61,10 @@ class TrainJob(NamedTuple):
     @property
     def sha256(self) -> str:
         """Fingerprint of settings and world (hex)."""
-        text = f"{config_sha256(self.config.model_dump(mode='json'))} "
+        settings = self.config.model_dump(mode="json")
+        if settings["knowledge"] == "believed":  # as trainings were named before it could be set
+            del settings["knowledge"]
+        text = f"{config_sha256(settings)} "
         text += scenario_sha256(self.scenario)
         if self.make_env is not make_training_env:
             text += f" {self.make_env.__module__}.{self.make_env.__qualname__}"
