@@ -32,6 +32,7 @@ from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import (
     BASE_THETA,
     CAP,
+    FEED_STEPS,
     HAS_SHIFTS,
     IS_FULL,
     N_AGENTS,
@@ -43,6 +44,7 @@ from quietdial.envs.pacing.params import (
     SCORES,
     WRAP_HIDDEN,
 )
+from quietdial.envs.pacing.shield import leaves_by
 from quietdial.envs.pacing.state import (
     AMD_MACHINE,
     ANALYSED,
@@ -95,6 +97,7 @@ from quietdial.envs.pacing.state import (
     TALK,
     WAIT_ACC,
     WAITING,
+    WISHES,
     WRAP,
 )
 
@@ -179,6 +182,21 @@ def _leaving(b, s, p, within_ms):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _going(b, s, p, within_ms):  # type: ignore[no-untyped-def]
+    """Agents at work who go for good or to lunch within that time, or when their call is over.
+
+    Where the feed is late, those who are overdue are not told: the dialer cannot know them.
+    """
+    until = s.head[b, NOW] + within_ms
+    going = 0
+    for i in range(p.n[N_AGENTS]):
+        overdue = s.trait[b, i, WISHES] != 0 and p.n[FEED_STEPS] == 0
+        if overdue or leaves_by(b, s, p, i, until):
+            going += 1
+    return going
+
+
+@compiled()
 def _full_counters(b, s, p, out, m):  # type: ignore[no-untyped-def]
     """What differs from a plain world: agents logged in and leaving, the list, other windows."""
     out[b, 17] = 1.0 - seen_count(b, s, p, OFF) / p.n[N_AGENTS]
@@ -234,8 +252,8 @@ def _wide(b, s, p, out, at):  # type: ignore[no-untyped-def]
         out[b, at] = _cut(given_unseen(b, s, p) / root, 0.0, 5.0)
         out[b, at + 1] = _cut(s.more[b, ANALYSED] / root, 0.0, 5.0)
         if p.n[HAS_SHIFTS] or p.sessions.shape[0] > 1:
-            out[b, at + 2] = min(_leaving(b, s, p, LEAVING_SOON_MS) / m, 1.0)
-            out[b, at + 3] = min(_leaving(b, s, p, LEAVING_NEXT_MS) / m, 1.0)
+            out[b, at + 2] = min(_going(b, s, p, LEAVING_SOON_MS) / m, 1.0)
+            out[b, at + 3] = min(_going(b, s, p, LEAVING_NEXT_MS) / m, 1.0)
         out[b, at + 4] = min(seen_count(b, s, p, INBOUND_TALK) / m, 1.0)
         out[b, at + 5] = min(s.more[b, CALLERS], 8) / 4.0
     out[b, at + 6] = s.head[b, FREE] / p.n[N_LINES]

@@ -253,18 +253,24 @@ def _room(b, s, p, idle, breaks, off):  # type: ignore[no-untyped-def]
 @compiled()
 def _about_to_leave(b, s, p):  # type: ignore[no-untyped-def]
     """Idle agents whose log-out or lunch comes before every call of now is surely settled."""
-    now = s.head[b, NOW]
-    session = s.more[b, SESSION]
-    until = now + p.n[SHIELD_SETTLED_MS]
+    until = s.head[b, NOW] + p.n[SHIELD_SETTLED_MS]
     leaving = np.int64(0)
     for i in range(s.head[b, COUNT + IDLE]):
         agent = s.idle[b, (s.head[b, IDLE_HEAD] + i) % p.n[N_AGENTS]]
-        lunch = p.sessions[session, OPENS]
-        lunch += (p.shifts[agent, LUNCH_S] - p.sessions[session, WALL_S]) * 1000
-        to_lunch = p.shifts[agent, LUNCH_S] >= 0 and now < lunch <= until
-        if to_lunch or now < s.trait[b, agent, OUT_AT] <= until:
+        if leaves_by(b, s, p, agent, until):
             leaving += 1
     return leaving
+
+
+@compiled(inline="always")
+def leaves_by(b, s, p, agent, until):  # type: ignore[no-untyped-def]
+    """Whether the agent's log-out or lunch lies between now and then."""
+    now = s.head[b, NOW]
+    session = s.more[b, SESSION]
+    lunch = p.sessions[session, OPENS]
+    lunch += (p.shifts[agent, LUNCH_S] - p.sessions[session, WALL_S]) * 1000
+    to_lunch = p.shifts[agent, LUNCH_S] >= 0 and now < lunch <= until
+    return to_lunch or now < s.trait[b, agent, OUT_AT] <= until
 
 
 @compiled()
@@ -275,4 +281,4 @@ def _borrowed(b, s, p, agents):  # type: ignore[no-untyped-def]
     return np.int64(max(mean - 2.0 * np.sqrt(mean), 0.0))
 
 
-__all__ = ["Shield", "most_in_flight", "shield_of", "shielded", "write_shield"]
+__all__ = ["Shield", "leaves_by", "most_in_flight", "shield_of", "shielded", "write_shield"]

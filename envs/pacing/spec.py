@@ -99,8 +99,14 @@ LEAD_FIELDS = (
 WIDE_FIELDS = (
     Field("given_unseen", "sqrt(m)", 0, 5, "calls given to agents since the moment the feed shows"),
     Field("under_detection", "sqrt(m)", 0, 5, "picked-up calls that detection has not judged yet"),
-    Field("leaving_30s", "m", 0, 1, "agents whose log-out is at most 30 s away / m"),
-    Field("leaving_2min", "m", 0, 1, "agents whose log-out is at most 2 minutes away / m"),
+    Field(
+        "leaving_30s",
+        "m",
+        0,
+        1,
+        "agents / m who leave (log-out, lunch) within 30 s or are overdue",
+    ),
+    Field("leaving_2min", "m", 0, 1, "the same within 2 minutes"),
     Field("inbound_share", "m", 0, 1, "agents in inbound conversations / m"),
     Field("inbound_waiting", "4 calls", 0, 2, "inbound callers waiting, at most 8, units of 4"),
     Field("lines_free", "lines", 0, 1, "share of the lines that are free"),

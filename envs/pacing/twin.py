@@ -44,6 +44,7 @@ from quietdial.envs.pacing.params import (
     IS_FULL,
     KNOWN_RATE,
     LEARNS,
+    LUNCH_S,
     MAX_DIALS,
     N_AGENTS,
     N_COHORTS,
@@ -59,6 +60,7 @@ from quietdial.envs.pacing.params import (
     SPAN_UNTIL,
     SPARE_GROUP,
     TRUE_ANSWERS,
+    WALL_S,
     WORKED,
     WRAP_HIDDEN,
     Params,
@@ -104,6 +106,7 @@ from quietdial.envs.pacing.state import (
     SILENT_LEFT,
     TALK,
     WAITING,
+    WISHES,
     WRAP,
     FloatArray,
     State,
@@ -352,6 +355,20 @@ def _leaving(state: State, params: Params, b: int, within_ms: int) -> int:
     return int(np.count_nonzero((ahead > 0) & (ahead <= within_ms)))
 
 
+def _going(state: State, params: Params, b: int, within_ms: int) -> int:
+    if not params.n[HAS_SHIFTS] and len(params.sessions) <= 1:
+        return 0
+    now = int(state.head[b, NOW])
+    session = params.sessions[state.more[b, SESSION]]
+    lunch_s = params.shifts[:, LUNCH_S]
+    lunch = session[OPENS] + (lunch_s - session[WALL_S]) * 1000
+    times = (np.where(lunch_s >= 0, lunch, now), state.trait[b, :, OUT_AT])
+    going = (state.trait[b, :, WISHES] != 0) & (not params.n[FEED_STEPS])
+    for at in times:
+        going |= (now < at) & (at <= now + within_ms)
+    return int(np.count_nonzero(going))
+
+
 def _wide(state: State, params: Params, b: int) -> list[float]:
     m = _present(state, params, b)
     root = math.sqrt(m)
@@ -367,7 +384,7 @@ def _wide(state: State, params: Params, b: int) -> list[float]:
             _cut(unseen / root, 0.0, 5.0),
             _cut(int(more[ANALYSED]) / root, 0.0, 5.0),
             *(
-                min(_leaving(state, params, b, within) / m, 1.0)
+                min(_going(state, params, b, within) / m, 1.0)
                 for within in (LEAVING_SOON_MS, LEAVING_NEXT_MS)
             ),
             min(seen_count_twin(state, params, b, INBOUND_TALK) / m, 1.0),
