@@ -16,6 +16,7 @@ from quietdial.experiments.studies.pool import Trained
 STUDIES: Final[dict[str, str]] = {
     "compliance": "compliance",
     "information": "information",
+    "markov-optimum": "markov",
     "realistic-3pct": "realistic",
 }
 """Result and the module of this folder whose `run` makes it."""

@@ -8,9 +8,10 @@ import pytest
 from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.agents.optimal_policy import OptimalMarkov
 from quietdial.agents.policy import PolicySpec
-from quietdial.envs.pacing.markov import MarkovWorld
+from quietdial.envs.pacing.markov import MarkovWorld, evaluate
 from quietdial.envs.pacing.spec import observation_fields
 from quietdial.envs.scenario import load_scenario
+from quietdial.experiments.studies import markov
 from quietdial.experiments.studies.markov import dial_probabilities, judge
 
 SCENARIO = load_scenario("markov-5")
@@ -59,3 +60,32 @@ def test_judge__progressive_is_below_the_optimum() -> None:
     assert found.gap > 0.03
     sampled = judge(dial_probabilities(linear(), 5, sampled=True), WORLD, 0.03)
     assert sampled.figures.silent_rate > 0.0  # it may dial one too many
+
+
+def judged(own: float, silent_rate: float, gap: float, at_cap: float) -> markov.Judged:
+    figures = evaluate(dial_probabilities(linear(), 5), *WORLD)
+    return markov.Judged(figures._replace(silent_rate=silent_rate), own, at_cap, gap)
+
+
+def test_verdicts__ask_for_means_and_for_every_seed() -> None:
+    good, bad = judged(0.998, 0.029, 0.001, 0.995), judged(0.991, 0.031, 0.009, 0.995)
+    assert all(markov.verdicts([good, good, good]).values())
+    assert markov.verdicts([good, good, bad]) == {
+        "mean share at its own rate": True,
+        "least share at its own rate": False,
+        "mean gap": False,
+        "least share at the cap": False,  # above the cap
+    }
+
+
+def test_markdown__shows_every_seed_and_the_mean() -> None:
+    found = {
+        mode: [judged(0.998, 0.029, gap, 0.995) for gap in (0.001, 0.002, 0.003)]
+        for mode in ("argmax", "sampled")
+    }
+    rows = markov.figures_of(found, markov.SEEDS)
+    text = markov.markdown({"command": markov.COMMAND, "commit": "0" * 40, "figures": rows})
+    assert "| argmax | 2 |" in text
+    mean = next(line for line in text.split("\n") if line.startswith("| sampled | mean |"))
+    assert mean.endswith("0.0020 (-0.0005 to 0.0045) |")
+    assert text.count("| met |") == 4
