@@ -26,7 +26,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     found = {row["name"]: row for row in results["figures"]}
     try:
         parts = (
-            _origin(results, found),
+            f"{origin(results)} Brackets hold the least and the greatest repeat; rates are per "
+            "second of CPU time of one thread, unless wall time is named.",
             _against_simpy(found),
             _environment(found),
             _where(found),
@@ -56,21 +57,23 @@ def _times(found: Figures, name: str, digits: int = 0) -> str:
     return f"{value} ({low}-{high})"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, all columns but the first to the right."""
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _origin(results: Mapping[str, Any], found: Figures) -> str:
+def origin(results: Mapping[str, Any]) -> str:
+    """With what, at which commit, on which machine, under what load the figures were made."""
+    found = {row["name"]: row for row in results["figures"]}
     machine, commit = results["machine"], results["commit"]
     before, after = (_value(found, f"machine/load-{when}") for when in ("before", "after"))
     named = f"{machine['cpu']}, {machine['cpu_count']} cores, Python {machine['python']}"
     made = commit["commit"][:12] if commit else "unknown"
     return (
         f"Made with `{results['command']}` at commit {made} on {named}. The load was "
-        f"{before:.1f} before and {after:.1f} after. Brackets hold the least and the greatest "
-        "repeat; rates are per second of CPU time of one thread, unless wall time is named."
+        f"{before:.1f} before and {after:.1f} after."
     )
 
 
@@ -97,9 +100,9 @@ def _against_simpy(found: Figures) -> str:
         shares.append((f"{agents} agents", full, unused))
     return (
         f"### Against SimPy\n\n{CAMPAIGNS} campaigns, both models with the same world and rule.\n\n"
-        + _table(head, rows)
+        + table(head, rows)
         + "\n\n"
-        + _table(
+        + table(
             ("", "`italy-50-full` / `italy-50`", "plain / full kernel, both `italy-50`"), shares
         )
     )
@@ -120,7 +123,7 @@ def _environment(found: Figures) -> str:
                 )
             )
     head = ("`study-real`", "`World`, M steps/s", "`PacingVectorEnv`, M", "times `SyncVectorEnv`")
-    return "### As an environment\n\nThe vector environment with all of its info.\n\n" + _table(
+    return "### As an environment\n\nThe vector environment with all of its info.\n\n" + table(
         head, rows
     )
 
@@ -140,9 +143,9 @@ def _where(found: Figures) -> str:
     ]
     return (
         "### Where the time goes\n\n"
-        + _table(head, rows)
+        + table(head, rows)
         + "\n\nTime of a step of `italy-50-full`, one feature left out, to that of the whole world "
-        "(records: switched on):\n\n" + _table(("Feature", "share"), parts)
+        "(records: switched on):\n\n" + table(("Feature", "share"), parts)
     )
 
 
@@ -162,7 +165,7 @@ def _events(found: Figures) -> str:
         left.append(_times(found, f"{place}/1000-to-50-agents", 2))
     return (
         "### Events\n\n16 campaigns; an event is a timer that goes off.\n\n"
-        + _table(("World", "events a step", "M events/s"), rows)
+        + table(("World", "events a step", "M events/s"), rows)
         + f"\n\nEvents per second with 1,000 agents to those with 50: {left[0]} and {left[1]}."
     )
 
@@ -190,7 +193,7 @@ def _rest(found: Figures) -> str:
     head = ("World", "import, s", "first step, s", "first step, nothing compiled, s")
     return (
         f"### Threads, memory, start\n\n{threads}\n\n"
-        + _table(("State of one campaign", "bytes"), memory)
+        + table(("State of one campaign", "bytes"), memory)
         + "\n\nNew processes, wall time:\n\n"
-        + _table(head, starts)
+        + table(head, starts)
     )

@@ -45,10 +45,19 @@ def figure(
     return {"name": name, "value": value, "unit": unit, "lo": lo, "hi": hi, "n": n, "note": note}
 
 
-def put_figures(page: Path, text: str) -> None:
-    """Put generated text between the marks of a page; `ConfigError` if the page has none."""
-    head, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, tail = rest.partition(END)
+def put_figures(page: Path, text: str, of: str = "") -> None:
+    """Put generated text between the marks of a page; `ConfigError` if the page has none.
+
+    Args:
+        page: Markdown file.
+        text: what goes between the marks.
+        of: which figures, on a page with several marked places (`<!-- figures of NAME: begin -->`).
+    """
+    first, last = (
+        mark.replace("figures", f"figures of {of}") if of else mark for mark in (BEGIN, END)
+    )
+    head, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, tail = rest.partition(last)
     if not (begin and end):
-        raise ConfigError(f"{page} has no place for the figures; it needs {BEGIN!r} and {END!r}")
-    write_text_atomic(page, f"{head}{BEGIN}\n{text}\n{END}{tail}")
+        raise ConfigError(f"{page} has no place for the figures; it needs {first!r} and {last!r}")
+    write_text_atomic(page, f"{head}{first}\n{text}\n{last}{tail}")
