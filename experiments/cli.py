@@ -18,9 +18,9 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import tyro
 from pydantic import ValidationError
@@ -357,36 +357,36 @@ def _simulate(args: Args) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class BenchArgs:
-    """Measure the environment: its speed, that of the rules, or how well it meets the study."""
+    """Measure the speed of environment, rules or training, or repeat the study's figures."""
 
-    what: Annotated[Literal["env", "rules", "study"], tyro.conf.Positional] = "env"
+    what: Annotated[Literal["env", "rules", "study", "train"], tyro.conf.Positional] = "env"
     """env: speed against SimPy and SyncVectorEnv in the same run; rules: time that every pacing
-    rule takes; study: the feasibility study's figures"""
+    rule takes; study: the feasibility study's figures; train: frames per second of training
+    against stable-baselines3's own defaults in the same run"""
     quick: bool = False
     """a few seconds, rough figures"""
     output: Path | None = None
     """JSON file for the figures"""
 
 
+_BENCHES: Final = {
+    "env": "env_speed",
+    "rules": "rules_speed",
+    "study": "study",
+    "train": "train_speed",
+}
+"""What `quietdial bench` measures, and the module whose `run` does it."""
+
+
 def _bench(args: Args) -> int:
-    """Measure the environment's speed, or hold the rules against the feasibility study."""
+    """Measure the speed of the environment, the rules and training, or repeat the study."""
     asked = _parse(BenchArgs, args, "bench")
     if asked.output is not None:
         from quietdial.experiments.rundir import writable_file
 
         writable_file(asked.output)
-    if asked.what == "study":
-        from quietdial.experiments.bench import study
-
-        study.run(quick=asked.quick, output=asked.output, console=_console())
-    elif asked.what == "rules":
-        from quietdial.experiments.bench import rules_speed
-
-        rules_speed.run(quick=asked.quick, output=asked.output, console=_console())
-    else:
-        from quietdial.experiments.bench import env_speed
-
-        env_speed.run(quick=asked.quick, output=asked.output, console=_console())
+    module = import_module(f"quietdial.experiments.bench.{_BENCHES[asked.what]}")
+    module.run(quick=asked.quick, output=asked.output, console=_console())
     return EXIT_OK
 
 

@@ -145,7 +145,8 @@ def _on_rollouts(config: LearnerConfig, interval_s: float) -> dict[str, Any]:
     }
 
 
-def _ppo_settings(config: LearnerConfig, interval_s: float) -> dict[str, Any]:
+def ppo_settings(config: LearnerConfig, interval_s: float) -> dict[str, Any]:
+    """Arguments of stable-baselines3's `PPO` for these settings, other than policy and env."""
     return _on_rollouts(config, interval_s) | {
         "batch_size": config.batch_size,
         "n_epochs": config.n_epochs,
@@ -159,7 +160,7 @@ def _ppo(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> B
         FastDiscretePolicy,
         vec_env,
         policy_kwargs=_actor_critic(config, vec_env),
-        **_ppo_settings(config, interval_s),
+        **ppo_settings(config, interval_s),
     )
 
 
@@ -168,7 +169,7 @@ def _maskable(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float)
         FastMaskablePolicy,
         vec_env,
         policy_kwargs=_actor_critic(config, vec_env),
-        **_ppo_settings(config, interval_s),
+        **ppo_settings(config, interval_s),
     )
 
 
@@ -182,7 +183,7 @@ def _recurrent(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float
             "lstm_hidden_size": config.lstm,
             "enable_critic_lstm": True,
         },
-        **_ppo_settings(config, interval_s),
+        **ppo_settings(config, interval_s),
     )
     set_logit_bias(model.policy.action_net, _bias(config, vec_env))
     return model
