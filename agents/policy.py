@@ -227,6 +227,9 @@ class PolicySpec(Frozen):
     knowledge: KnowledgeName = Field(
         default="believed", description="what the world's look-ahead and base rule go by"
     )
+    floors: tuple[str, ...] = Field(
+        default=(), description="floors that the policy was trained on; none: the scenario alone"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicySpec:
@@ -274,10 +277,12 @@ class PolicySpec(Frozen):
         conditioned: tuple[float, float] | None = None,
         decision_interval_s: float | None = None,
         knowledge: Knowledge = "believed",
+        floors: tuple[str, ...] = (),
     ) -> PolicySpec:
         """Describe the interface between a policy and the world `scenario`.
 
-        `decision_interval_s` is given where the action kind has one of its own.
+        `decision_interval_s` is given where the action kind has one of its own, `floors` where
+        training played others than `scenario`.
         """
         return cls(
             scenario=scenario.name,
@@ -296,4 +301,5 @@ class PolicySpec(Frozen):
             theta_range=theta_range,
             conditioned=conditioned,
             knowledge=knowledge,
+            floors=floors,
         )

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quietdial.agents.learners.config import LearnerConfig
+from quietdial.agents.learners.config import SEED_STRIDE, LearnerConfig
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import read_yaml
-from quietdial.envs.scenario import describe_validation_error
+from quietdial.envs.randomise import draw_scenarios
+from quietdial.envs.scenario import Scenario, describe_validation_error, load_scenario
 from quietdial.experiments.evaluate import MAX_DAYS
 
 RATE_WITHOUT_CAP: Final = 0.03
@@ -37,13 +38,41 @@ class JudgeConfig(BaseModel):
         return 0.9 * cap if cap < 1.0 else RATE_WITHOUT_CAP
 
 
+class FloorsConfig(BaseModel):
+    """Floors that one policy is trained on together, listed, drawn at random, or both."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scenarios: tuple[str, ...] = Field(
+        default=(), description="preset names or paths of YAML files; one may occur more than once"
+    )
+    drawn: int = Field(
+        default=0, ge=0, le=SEED_STRIDE, description="random floors besides, from ranges and seed"
+    )
+    ranges: Literal["narrow", "default"] = Field(
+        default="default",
+        description="between which bounds they are drawn; of `wide` some have no cap to train for",
+    )
+    seed: int = Field(default=1, ge=0, description="seed of the draw")
+
+    def load(self) -> tuple[Scenario, ...]:
+        """The floors: those listed, then those drawn; empty if the run has one floor only."""
+        listed = tuple(load_scenario(scenario) for scenario in self.scenarios)
+        return listed + draw_scenarios(self.drawn, self.seed, self.ranges)
+
+
 class RunConfig(BaseModel):
     """One training run, from the scenario to the exported policy."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
-    scenario: str = Field(default="italy-50", description="preset name or path of a YAML file")
+    scenario: str = Field(
+        default="italy-50",
+        description="preset name or path of a YAML file: what the policy is judged on, and trained "
+        "on unless `floors` names others",
+    )
+    floors: FloorsConfig = FloorsConfig()
     runs: str = Field(default="runs", description="folder of all runs")
     name: str | None = Field(default=None, description="name of the run; none: time and scenario")
     learner: LearnerConfig = LearnerConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,9 @@ from quietdial.agents.checkpoint import (
     save_checkpoint,
 )
 from quietdial.agents.learned_policy import LearnedPolicy
-from quietdial.agents.learners.config import SEED_STRIDE, require_cap
+from quietdial.agents.learners.config import SEED_STRIDE, LearnerConfig, require_cap
+from quietdial.agents.learners.floors import ManyFloors
+from quietdial.agents.learners.sb3_env import BatchedPacing
 from quietdial.agents.learners.training import (
     RolloutReport,
     TrainedPolicy,
@@ -69,6 +71,9 @@ CHECKPOINTS_FOLDER = "checkpoints"
 SCENARIO_FILE = "scenario.yaml"
 """The complete scenario of a run, in its folder."""
 
+FLOORS_FOLDER = "floors"
+"""The complete floors of a run that was trained on several, numbered in their order."""
+
 
 def run_training(
     config: RunConfig, console: Console, command: str
@@ -90,7 +95,10 @@ def run_training(
     """
     scenario = load_scenario(config.scenario)
     require_cap(scenario)
-    make_training_env(config.learner.model_copy(update={"n_envs": 1}), scenario).close()
+    floors = config.floors.load()
+    make_env = ManyFloors(floors) if floors else make_training_env
+    fewest = min(config.learner.n_envs, max(len(floors), 1))
+    make_env(config.learner.model_copy(update={"n_envs": fewest}), scenario).close()
     if config.learner.warm_start is not None:
         rule_named(config.learner.warm_start)
     values = config.model_dump(mode="json")
@@ -106,9 +114,9 @@ def run_training(
     )
     with folder, RunWriter(folder.path) as writer:
         write_yaml(folder.path / SCENARIO_FILE, scenario.model_dump(mode="json", exclude_none=True))
+        _write_floors(folder, floors)
         console.print(
-            f"Training on [bold]{scenario.name}[/]: {scenario.floor.n_agents} agents, cap "
-            f"{100 * scenario.rule.cap:g} % silent ({scenario.rule.id}), "
+            f"Training on [bold]{_described(scenario, floors)}, "
             f"{config.learner.planned_steps / 1e6:.1f} M decisions. Run folder: {folder.path}"
         )
         writer.config(values | {"scenario_file": scenario.model_dump(mode="json")})
@@ -124,7 +132,7 @@ def run_training(
             ],
         )
         writer.flush()
-        trained = _train(config, scenario, folder, writer, console)
+        trained = _train(config, scenario, make_env, folder, writer, console)
         if not trained.completed:
             folder.finish("interrupted", steps=trained.steps)
             console.print(
@@ -197,8 +205,34 @@ def progress_bar(console: Console, *columns: str) -> Iterator[Progress]:
         yield bar
 
 
+def _described(scenario: Scenario, floors: Sequence[Scenario]) -> str:
+    """What is trained on, in words; bold until the name ends."""
+    rule = f"cap {100 * scenario.rule.cap:g} % silent ({scenario.rule.id})"
+    if not floors:
+        return f"{scenario.name}[/]: {scenario.floor.n_agents} agents, {rule}"
+    agents = sorted(floor.floor.n_agents for floor in floors)
+    return (
+        f"{len(floors)} floors[/] of {agents[0]} to {agents[-1]} agents, each under its own cap, "
+        f"for {scenario.name}: {scenario.floor.n_agents} agents, {rule}"
+    )
+
+
+def _write_floors(folder: RunFolder, floors: Sequence[Scenario]) -> None:
+    if not floors:
+        return
+    place = folder.folder(FLOORS_FOLDER)
+    for number, floor in enumerate(floors):
+        path = place / f"{number:04d}-{floor.name}.yaml"
+        write_yaml(path, floor.model_dump(mode="json", exclude_none=True))
+
+
 def _train(
-    config: RunConfig, scenario: Scenario, folder: RunFolder, writer: RunWriter, console: Console
+    config: RunConfig,
+    scenario: Scenario,
+    make_env: Callable[[LearnerConfig, Scenario], BatchedPacing],
+    folder: RunFolder,
+    writer: RunWriter,
+    console: Console,
 ) -> TrainedPolicy:
     logger = Logger(str(folder.path), [KVWriterFormat(writer, folder.path / "train.jsonl")])
     with progress_bar(console, "live") as bar:
@@ -224,6 +258,7 @@ def _train(
             logger=logger,
             on_rollout=on_rollout,
             checkpoints=folder.path / CHECKPOINTS_FOLDER,
+            make_env=make_env,
         )
 
 

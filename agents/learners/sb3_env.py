@@ -135,7 +135,9 @@ class SameStepVecEnv(VecEnv):
         n = env.num_envs
         self._episode_return = np.zeros(n)
         self._episode_length = np.zeros(n, dtype=np.int64)
-        self._silent = self._answered = self._reward = self._allowed = 0.0
+        self._by_row = isinstance(n_agents, np.ndarray) or isinstance(cap, np.ndarray)
+        self._silent = self._answered = self._reward = 0.0
+        self._silent_share = self._allowed_share = 0.0
         self._steps = 0
         self._base: dict[str, float] = {}
         self._ended: dict[str, float] = {}
@@ -217,8 +219,9 @@ class SameStepVecEnv(VecEnv):
         self._silent += float(cost.sum())
         self._answered += float(answered.sum())
         self._reward += float(reward.sum())
-        if isinstance(self.cap, np.ndarray):
-            self._allowed += float((self.cap * answered).sum())
+        if self._by_row:
+            self._silent_share += float((cost / self.n_agents).sum())
+            self._allowed_share += float((self.cap * answered / self.n_agents).sum())
         self._steps += self.num_envs
         self._episode_return += shaped
         self._episode_length += 1
@@ -262,7 +265,8 @@ class SameStepVecEnv(VecEnv):
     # ---------------------------------------------------------------------------- accounting
 
     def _start_window(self) -> None:
-        self._silent = self._answered = self._reward = self._allowed = 0.0
+        self._silent = self._answered = self._reward = 0.0
+        self._silent_share = self._allowed_share = 0.0
         self._steps = 0
         self._base = {name: float(values.sum()) for name, values in self.env.totals().items()}
         self._ended = {}
@@ -273,8 +277,11 @@ class SameStepVecEnv(VecEnv):
         Returns:
             The environment's totals by name (`answered`, `silent`, `talk_s`, ...), with `steps`
             (environment steps), `window_silent` and `window_answered` (calls, summed step by step)
-            and `reward` (sum of the environment's own reward). With a cap for each row also
-            `window_allowed`, the sum of cap x answered.
+            and `reward` (sum of the environment's own reward). With a cap or a number of agents
+            for each row also `window_silent_share` and `window_allowed_share`: the sums of silent
+            and of cap x answered calls, each divided by the agents of its row. A row's reward is
+            counted per agent, so these two are what one price for all rows trades off; without the
+            division the largest floors alone would set it.
         """
         window = {
             name: float(values.sum()) - self._base.get(name, 0.0) + self._ended.get(name, 0.0)
@@ -283,8 +290,9 @@ class SameStepVecEnv(VecEnv):
         window["window_silent"] = self._silent
         window["window_answered"] = self._answered
         window["reward"] = self._reward
-        if isinstance(self.cap, np.ndarray):
-            window["window_allowed"] = self._allowed
+        if self._by_row:
+            window["window_silent_share"] = self._silent_share
+            window["window_allowed_share"] = self._allowed_share
         window["steps"] = float(self._steps)
         self._start_window()
         return window

@@ -146,7 +146,8 @@ def train(
             it feeds.
         should_stop: asked after every decision; True ends training.
         checkpoints: folder for checkpoints; none: nothing is written.
-        make_env: how to make the campaigns, for instance many floors at once; where these tell
+        make_env: how to make the campaigns, for instance many floors at once
+            (:class:`~quietdial.agents.learners.floors.ManyFloors`); where these tell
             `n_agents_by_row` and `caps_by_row`, (B,) each, every row pays by its own.
         teacher: the policy that the actor starts as a copy of; none: the rule `config.warm_start`.
 
@@ -248,6 +249,7 @@ def _spec(
         conditioned=config.conditioned,
         decision_interval_s=interval_s,
         knowledge=config.knowledge,
+        floors=tuple(floor.name for floor in getattr(env, "scenarios", ())),
     )
 
 
@@ -381,8 +383,9 @@ class _Lagrangian(BaseCallback):
         window = self._vec_env.take_window()
         silent, answered = window["window_silent"], window["window_answered"]
         weighed = silent
-        if "window_allowed" in window and answered:  # rows with caps of their own
-            weighed *= self.multiplier.target * answered / window["window_allowed"]
+        if window.get("window_allowed_share", 0.0) > 0.0:  # rows with caps and agents of their own
+            used = window["window_silent_share"] / window["window_allowed_share"]
+            weighed = used * self.multiplier.target * answered
         price = self.multiplier.update(weighed, answered)
         if self._config.conditioned is None:
             self._vec_env.multiplier = price

@@ -15,6 +15,7 @@ from quietdial.experiments.studies.pool import Trained
 
 STUDIES: Final[dict[str, str]] = {
     "compliance": "compliance",
+    "generalist": "generalist",
     "information": "information",
     "markov-optimum": "markov",
     "realistic-3pct": "realistic",

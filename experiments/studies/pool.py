@@ -49,8 +49,8 @@ class TrainJob(NamedTuple):
         key: name, unique among the jobs of a call.
         config: settings of the learner; its `seed` is the seed of the training.
         scenario: the world.
-        make_env: makes the campaigns, a function of a module (for many floors at once); its name
-            counts among the settings.
+        make_env: makes the campaigns: a function of a module, whose name counts among the settings,
+            or something with a `sha256` of its own, which counts in place of a name (`ManyFloors`).
     """
 
     key: str
@@ -67,8 +67,12 @@ class TrainJob(NamedTuple):
         text = f"{config_sha256(settings)} "
         text += scenario_sha256(self.scenario)
         if self.make_env is not make_training_env:
-            text += f" {self.make_env.__module__}.{self.make_env.__qualname__}"
+            text += f" {getattr(self.make_env, 'sha256', None) or _name_of(self.make_env)}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 class Trained(NamedTuple):

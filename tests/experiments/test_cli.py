@@ -20,11 +20,12 @@ from quietdial.agents.checkpoint import latest_checkpoint, load_policy
 from quietdial.agents.policy import scenario_sha256
 from quietdial.envs import ConfigError, load_scenario, preset_names
 from quietdial.envs.loading import write_yaml
+from quietdial.envs.randomise import draw_scenarios
 from quietdial.experiments import play as play_module
 from quietdial.experiments.cli import VERBS, main
 from quietdial.experiments.evaluate import rules
 from quietdial.experiments.rundir import RESULT_SCHEMA
-from quietdial.experiments.train import policy_scenario
+from quietdial.experiments.train import load_run_policy, policy_scenario
 
 TINY = [
     "--learner.total-steps=2048",
@@ -371,6 +372,29 @@ def test_interrupt__leaves_a_usable_checkpoint_and_every_logged_row(small_world,
     assert json.loads((runs / "stopped" / "manifest.json").read_text())["status"] == "interrupted"
     judge = ["evaluate", str(runs / "stopped")]
     assert main([*judge, "--tune-days=2", "--test-days=2"]) == 0
+
+
+def test_train__on_many_floors_keeps_them_all_in_its_folder(small_world, tmp_path, capsys):
+    other = tmp_path / "other.yaml"
+    data = yaml.safe_load(small_world.read_text())
+    data["name"] = "other"
+    data["floor"]["n_agents"] = 9
+    other.write_text(yaml.safe_dump(data))
+    floors = ["--floors.scenarios", str(other), "study-real-10", "--floors.drawn=1"]
+    flags = [f"--scenario={small_world}", f"--runs={tmp_path}", "--no-export", *TINY]
+    few = ["--learner.n-envs=2", "--learner.batch-size=64"]
+    assert main(["train", *flags, "--name=few", *floors, *few]) == 2
+    assert "at least the number of floors, 3" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
+    assert main(["train", *flags, "--name=many", *floors]) == 0
+    run = tmp_path / "many"
+    kept = [load_scenario(path) for path in sorted((run / "floors").iterdir())]
+    asked = [load_scenario(other), load_scenario("study-real-10"), *draw_scenarios(1, 1)]
+    assert kept == asked
+    policy = load_run_policy(run)
+    assert policy.spec.floors == tuple(floor.name for floor in asked)
+    assert policy_scenario(run, policy) == load_scenario(small_world)
+    assert yaml.safe_load((run / "config.yaml").read_text())["floors"]["drawn"] == 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from quietdial.agents.learners.config import LearnerConfig
+from quietdial.agents.learners.floors import ManyFloors
 from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.executors import InlineExecutor, Plain
@@ -89,6 +90,14 @@ def test_train_all__names_what_failed_after_the_others_have_ended(tmp_path: Path
     assert pool.is_done(pool.folder_of(job(2), tmp_path))
     with pytest.raises(ConfigError, match="same key"):
         train_all([job(1), job(1)], tmp_path, 1)
+
+
+def test_sha256__counts_the_floors() -> None:
+    plain = job(1)
+    floors = (SCENARIO, load_scenario("markov-10"))
+    makers = [ManyFloors(floors), ManyFloors(floors[::-1])]
+    prints = {plain._replace(make_env=maker).sha256 for maker in makers} | {plain.sha256}
+    assert len(prints) == 3
 
 
 @pytest.mark.slow

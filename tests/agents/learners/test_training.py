@@ -261,7 +261,8 @@ def test_train__rows_pay_by_their_own_floor(scenario: Scenario) -> None:
     for _ in range(200):
         vec.step(np.full(32, 4))
     window = vec.take_window()
-    assert window["window_allowed"] == pytest.approx(0.0225 * window["answered"], rel=0.1)
+    allowed = (0.03 / 10 + 0.015 / 20) / 2 * window["answered"]
+    assert window["window_allowed_share"] == pytest.approx(allowed, rel=0.1)
     # the multiplier measures silent calls in units of what the rows' own caps allow
     assert reports[0].silent_rate_ema > reports[0].silent_rate
 

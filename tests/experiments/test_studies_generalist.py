@@ -1,0 +1,125 @@
+"""The study of one policy for many floors: its floors, its verdicts, its table and picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.policy import PolicySpec
+from quietdial.envs.pacing.spec import observation_fields
+from quietdial.envs.randomise import ScenarioRanges
+from quietdial.envs.scenario import Scenario, changed, load_scenario
+from quietdial.experiments.plots import png_bytes
+from quietdial.experiments.stats import Interval
+from quietdial.experiments.studies import generalist
+from quietdial.experiments.studies.generalist import JUDGED, Found, JudgedFloor
+
+
+def test_floors__judged_ones_are_new_and_where_they_say() -> None:
+    trained = {scenario.name for scenario in generalist.training_floors()}
+    assert len(trained) == generalist.N_FLOORS
+    bounds = ScenarioRanges()
+    for tested in JUDGED:
+        scenario = generalist.scenario_of(tested)
+        assert scenario.name == tested.name
+        assert scenario.rule.cap == generalist.RATE
+        rate = scenario.calls.answer_rate
+        p = {getattr(rate, name) for name in ("p", "p_low", "p_high") if hasattr(rate, name)}
+        n = scenario.floor.n_agents
+        within = bounds.n_agents[0] <= n <= bounds.n_agents[1]
+        within = within and bounds.p_answer[0] <= min(p) and max(p) <= bounds.p_answer[1]
+        assert within == tested.inside, tested.name
+    assert not trained & {tested.name for tested in JUDGED}
+    kinds = {generalist.scenario_of(tested).calls.detection.kind for tested in JUDGED}
+    assert "amd" in kinds
+    assert any(generalist.scenario_of(tested).belief.feed_delay_s > 0 for tested in JUDGED)
+
+
+def test_jobs__have_three_seeds_and_keys_of_their_own() -> None:
+    jobs = [*generalist.generalist_jobs()]
+    for tested in JUDGED:
+        its = generalist.specialist_jobs(tested)
+        assert len(its) == (3 if tested.inside else 0)
+        jobs += its
+    assert len({job.key for job in jobs}) == len({job.sha256 for job in jobs}) == len(jobs)
+
+
+def always(action: int, scenario: Scenario) -> LearnedPolicy:
+    """A residual policy with one answer to everything."""
+    fields = observation_fields("full")
+    spec = PolicySpec.of(
+        scenario, observation="full", action="residual", fields=fields, n_actions=6
+    )
+    bias = np.eye(6)[action]
+    return LearnedPolicy((Layer(np.zeros((len(fields), 6)), bias),), spec)
+
+
+def test_departures__are_decisions_with_another_number_of_calls() -> None:
+    scenario = changed(load_scenario("study-real-5"), "short", episode={"duration_s": 600.0})
+    shares = [generalist.departures(always(a, scenario), scenario, 2) for a in (2, 1, 3)]
+    assert (shares[0] == 0).all()
+    assert ((shares[1] > 0) & (shares[1] < 0.5)).all()  # most decisions dial nothing: no less
+    assert (shares[2] > 0.9).all()
+
+
+def found_on(tested: JudgedFloor, **gaps: Interval) -> Found:
+    gaps = {"fixed-ratio": Interval(0.05, 0.04, 0.06, 9), **gaps}
+    level = Interval(0.85, 0.84, 0.86, 9)
+    levels = dict.fromkeys(gaps, level)
+    learnt = gaps.get("marginal") if tested.inside else None
+    share = {"generalist": Interval(0.02, 0.01, 0.03, 9)}
+    return Found(tested, level, levels, gaps, learnt, share, "")
+
+
+@pytest.mark.parametrize(
+    ("gap", "ratio", "said"),
+    [
+        ((0.001, -0.004), (0.05, 0.04, 0.06), "within 0.5 points: met; above the ratio"),
+        ((-0.003, -0.006), (0.05, 0.04, 0.06), "within 0.5 points: met, not surely; above"),
+        ((-0.006, -0.007), (0.05, 0.04, 0.06), "within 0.5 points: not met; above"),
+        ((0.001, -0.004), (0.01, -0.01, 0.03), "met; not surely above the ratio"),
+        ((0.001, -0.004), (-0.02, -0.03, -0.01), "met; BELOW the ratio"),
+    ],
+)
+def test_verdict__says_what_is_sure(
+    gap: tuple[float, float], ratio: tuple[float, float, float], said: str
+) -> None:
+    found = found_on(
+        JUDGED[0],
+        specialist=Interval(gap[0], gap[1], gap[0] + 0.01, 9),
+        **{"fixed-ratio": Interval(*ratio, 9)},
+    )
+    assert said in generalist.verdict(found)
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    """A made-up result: an inside and an outside floor."""
+    gaps = {"marginal": Interval(0.002, 0.001, 0.003, 9)}
+    inside = found_on(JUDGED[0], **gaps, specialist=Interval(-0.004, -0.006, -0.002, 9))
+    outside = found_on(JUDGED[-1], **gaps)
+    outside = outside._replace(notes="fixed-ratio at 2.00 %")
+    figures = [row for found in (inside, outside) for row in generalist.figures_of(found)]
+    return {"command": "c", "commit": "0" * 40, "figures": figures}
+
+
+def test_markdown__has_a_row_for_each_floor(result: dict[str, Any]) -> None:
+    rows = [line for line in generalist.markdown(result).splitlines() if line.startswith("| `")]
+    assert len(rows) == 2
+    assert "| -0.40 (-0.60 to -0.20) |" in rows[0]
+    assert "met, not surely" in rows[0]
+    assert "outside the range" in rows[1]
+    assert "not at 3 %: fixed-ratio at 2.00 %" in rows[1]
+    assert all(row.count("|") == rows[0].count("|") for row in rows)
+
+
+def test_picture__shows_every_floor_and_opponent(result: dict[str, Any]) -> None:
+    figure = generalist.picture(result)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [t.name for t in JUDGED]
+    _, labels = axes.get_legend_handles_labels()
+    assert labels == ["specialist", "marginal", "fixed-ratio"]
+    assert png_bytes(figure).startswith(b"\x89PNG")
