@@ -49,8 +49,8 @@ REFERENCE: Final = "italy-50"
 """What the generalist says that it is for; it is neither trained nor judged there."""
 N_FLOORS: Final = 32
 FLOORS_SEED: Final = 2026
-GENERALIST_STEPS: Final = 2_621_440
-SPECIALIST_STEPS: Final = 1_048_576
+GENERALIST_STEPS: Final = 1_310_720
+SPECIALIST_STEPS: Final = 655_360
 N_EPOCHS: Final = 2
 """Passes over each rollout: half of the default, to spend the time on more floors."""
 RULES: Final = ("fixed-ratio", "marginal")

@@ -61,7 +61,7 @@ def test_departures__are_decisions_with_another_number_of_calls() -> None:
     scenario = changed(load_scenario("study-real-5"), "short", episode={"duration_s": 600.0})
     shares = [generalist.departures(always(a, scenario), scenario, 2) for a in (2, 1, 3)]
     assert (shares[0] == 0).all()
-    assert ((shares[1] > 0) & (shares[1] < 0.5)).all()  # most decisions dial nothing: no less
+    assert ((shares[1] > 0) & (shares[1] < 1)).all()  # where the rule dials nothing, less is none
     assert (shares[2] > 0.9).all()
 
 
