@@ -16,6 +16,7 @@ from quietdial.experiments.studies.pool import Trained
 STUDIES: Final[dict[str, str]] = {
     "compliance": "compliance",
     "generalist": "generalist",
+    "hard-worlds": "hard_worlds",
     "information": "information",
     "markov-optimum": "markov",
     "realistic-3pct": "realistic",

@@ -1,0 +1,354 @@
+"""The result `hard-worlds`: where a learner beats the best rule, and where it does not.
+
+Worlds in which the model behind the index rule is wrong or incomplete. In each the rules of
+:data:`RULES` and the learner play the same days at exactly 3 % silent, and the learner is held
+against the rule that is best on these days, which favours the rules. Nothing is hidden: a world
+that the learner does not win is told with its figures, like one that it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from quietdial.agents.learners.config import LearnerConfig
+from quietdial.agents.rules.catalogue import rule_named
+from quietdial.envs.loading import write_json_atomic
+from quietdial.envs.scenario import Scenario, changed, load_scenario
+from quietdial.experiments.bench.results import figure, put_figures, result_file
+from quietdial.experiments.plots import save_png
+from quietdial.experiments.stats import Interval
+from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.paired import (
+    AtRate,
+    Comparison,
+    Days,
+    Facing,
+    compare_at_rate,
+    judge_at,
+)
+from quietdial.experiments.studies.picture import differences_figure
+from quietdial.experiments.studies.pool import TrainJob, cost_of, train_all
+
+NAME: Final = "hard-worlds"
+COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+PAGE: Final = Path("docs/hard-worlds.md")
+"""Page whose table is made from the result, if it is there."""
+PICTURE: Final = Path("docs/figures/hard-worlds.png")
+
+RATE: Final = 0.03
+SEEDS: Final = (1, 2, 3)
+DAYS: Final = Days(tune=48, test=64)
+LEARNER: Final = "ppo-lagrangian"
+BASE: Final = "marginal"
+"""The rule below the residual action; its threshold at 3 % on the tuning days is the base's."""
+RULES: Final = (
+    *("fixed-ratio", "predict1", "predict1-pi", "vicidial-average"),
+    *("quantile-blind", "quantile-age", BASE, "marginal-budget"),
+)
+
+
+@dataclass(frozen=True)
+class HardWorld:
+    """A world and what is wrong in it.
+
+    Attributes:
+        name: short name.
+        missing: what the index rule's model does not have.
+        build: makes the scenario.
+        settings: what the learner's settings differ in.
+    """
+
+    name: str
+    missing: str
+    build: Callable[[], Scenario]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _ten(name: str, **parts: Mapping[str, Any]) -> Callable[[], Scenario]:
+    """A maker of the study's floor of 10 agents with other values in some parts."""
+    return lambda: changed(load_scenario("study-real-10"), name, **parts)
+
+
+_AMD: Final = {
+    "kind": "amd",
+    "decision": {"kind": "uniform", "low_s": 1.0, "high_s": 2.0},
+    "p_false_machine": 0.0,
+    "p_false_person": 0.05,
+    "machine_handling": {"kind": "exponential", "mean_s": 8.0},
+}
+
+
+def _lunch() -> Scenario:
+    """Two halves of the team go to lunch one after the other."""
+    halves = [{"n_agents": 5, "lunch": {"at": at, "duration": 1800.0}} for at in ("12:30", "13:00")]
+    return _ten("lunch", floor={"shifts": halves})()
+
+
+def _small_team() -> Scenario:
+    rule = {"id": "study", "cap": 0.03, "wait_limit_s": 3.0, "source": "a choice of this study"}
+    floor = {"n_agents": 3}
+    return changed(load_scenario("study-real-5"), "small-team", floor=floor, rule=rule)
+
+
+WORLDS: Final = (
+    HardWorld(
+        "late-feed",
+        "agents are seen 4 s late",
+        _ten("late-feed", belief={"feed_delay_s": 4.0}),
+        {"total_steps": 2_000_000},
+    ),
+    HardWorld(
+        "late-poller",
+        "agents are seen 3 s late, and decisions are possible every 3 s only",
+        _ten("late-poller", belief={"feed_delay_s": 3.0}, episode={"decision_interval_s": 3.0}),
+    ),
+    HardWorld(
+        "detection",
+        "a picked-up call is judged for 1 to 2 s; 5 % of the machines reach an agent",
+        _ten("detection", calls={"detection": _AMD}),
+    ),
+    HardWorld(
+        "blending",
+        "the agents also take inbound calls, 30 an hour",
+        _ten(
+            "blending",
+            inbound={
+                "periods": [{"begins": "10:00", "per_h": 30.0}],
+                "talk": {"kind": "lognormal", "mean_s": 150.0, "cv": 1.0},
+                "patience": {"kind": "exponential", "mean_s": 120.0},
+            },
+        ),
+    ),
+    HardWorld(
+        "bimodal",
+        "conversations are of two kinds, 40 or 400 s, and their length drifts",
+        _ten(
+            "bimodal",
+            floor={
+                "talk": {
+                    "kind": "mixture",
+                    "parts": [
+                        {"weight": 0.7, "law": {"kind": "lognormal", "mean_s": 40.0, "cv": 0.5}},
+                        {"weight": 0.3, "law": {"kind": "lognormal", "mean_s": 400.0, "cv": 0.5}},
+                    ],
+                },
+                "talk_drift": {"ou_sd": 0.3, "ou_tau_s": 3600.0},
+            },
+        ),
+    ),
+    HardWorld(
+        "trunks",
+        "40 lines, and at most one call a second is set up",
+        _ten("trunks", calls={"trunks": 40, "calls_per_s": 1.0}),
+    ),
+    HardWorld("lunch", "half of the team goes to lunch at once, twice a day", _lunch),
+    HardWorld("small-team", "3 agents: no normal law, few calls in a day's window", _small_team),
+    HardWorld(
+        "jumps",
+        "the answer rate jumps, twice an hour",
+        _ten(
+            "jumps",
+            calls={
+                "answer_rate": {
+                    "kind": "drifting",
+                    "p_low": 0.12,
+                    "p_high": 0.45,
+                    "ou_sd": 0.25,
+                    "ou_tau_s": 1800.0,
+                    "jumps_per_h": 2.0,
+                    "jump_sd": 0.6,
+                }
+            },
+        ),
+    ),
+    HardWorld(
+        "end-of-list",
+        "a list that ends within the day: the last people are dialed a second time",
+        _ten(
+            "end-of-list",
+            people={
+                "n_people": 3000,
+                "max_attempts": 2,
+                "retry": {
+                    "no_answer_s": 3600.0,
+                    "busy_s": 900.0,
+                    "machine_s": 3600.0,
+                    "failure_s": 600.0,
+                },
+            },
+        ),
+    ),
+)
+
+
+def config_of(world: HardWorld, base_theta: float, seed: int) -> LearnerConfig:
+    """Settings of a training: residual on the index rule as tuned, seeing the `wide` set."""
+    given = {"observation": "wide", "total_steps": 1_000_000, **world.settings}
+    return LearnerConfig(base_theta=base_theta, seed=seed, **given)
+
+
+def jobs_of(world: HardWorld, base: AtRate) -> list[TrainJob]:
+    """The trainings in a world, one for each seed; `base`: the rule below, tuned."""
+    scenario = world.build()
+    theta = float(base.policy.knob or 0.0)
+    return [
+        TrainJob(f"{world.name}-seed-{seed}", config_of(world, theta, seed), scenario)
+        for seed in SEEDS
+    ]
+
+
+def best_rule(found: Comparison) -> Facing:
+    """The opponent that is busiest at the rate; those that did not reach it do not count."""
+    return max((row for row in found.facing if row.reached), key=lambda row: row.utilisation.value)
+
+
+def verdict(difference: Interval) -> str:
+    """Won, lost or even, by the interval."""
+    if difference.lo > 0.0:
+        return "won"
+    return "lost" if difference.hi < 0.0 else "even"
+
+
+def compare(
+    world: HardWorld,
+    work: Path,
+    processes: int,
+    console: Console,
+    days: Days = DAYS,
+) -> tuple[Comparison, list[TrainJob]]:
+    """Tune the base, train, and hold the learner against every rule, all on the same days."""
+    scenario = world.build()
+    judged = work / "judged"
+    base = judge_at(rule_named(BASE), scenario, RATE, days, judged)
+    jobs = jobs_of(world, base)
+    policies = train_all(jobs, work, processes, progress(console))
+    found = compare_at_rate(
+        list(policies.values()),
+        [rule_named(name) for name in RULES],
+        scenario,
+        RATE,
+        n_tune=days.tune,
+        n_test=days.test,
+        names=RULES,
+        work=judged,
+        processes=processes,
+        said=lambda text: console.print(f"{world.name}: {text}", highlight=False),
+    )
+    return found, jobs
+
+
+def figures_of(world: HardWorld, found: Comparison) -> list[dict[str, Any]]:
+    """The published numbers of one world."""
+    best = best_rule(found)
+    at = f"at {100 * RATE:g} % silent"
+    rows = [_row(f"{world.name}/{LEARNER}/utilisation", found.utilisation, at)]
+    for row in found.facing:
+        note = at if row.reached else f"it stays at {100 * row.rate:.2f} %"
+        rows.append(_row(f"{world.name}/{row.name}/utilisation", row.utilisation, note))
+    for what, row in (("best rule", best), (BASE, found.against(BASE))):
+        each = ", ".join(f"{100 * gap:+.2f}" for gap in row.by_seed)
+        note = f"{row.name}; by seed {each} points; {verdict(row.difference)}"
+        rows.append(_row(f"{world.name}/{LEARNER} minus {what}", row.difference, note))
+    for seed, one in zip(SEEDS, found.learned, strict=True):
+        silent = float(one.days.days["silent"].sum() / one.days.days["answered"].sum())
+        note = f"as played on the test days; base_theta {one.policy.base_theta:.3g}"
+        name = f"{world.name}/{LEARNER}/silent-rate/seed-{seed}"
+        rows.append(figure(name, silent, "1", silent, silent, len(one.days.seeds), note))
+    return rows
+
+
+def _row(name: str, value: Interval, note: str) -> dict[str, Any]:
+    return figure(name, value.value, "1", value.lo, value.hi, value.n, note)
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The table of the page, from the content of a result file."""
+    rows = {row["name"]: row for row in result["figures"]}
+    lines = [
+        f"Made by `{result['command']}`, commit {str(result['commit'])[:12]}.",
+        "",
+        f"| World | What the rule's model misses | {LEARNER} [%] | Best rule [%] | Learner minus "
+        "best rule [points] | Each seed | Minus `marginal` [points] | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for world in WORLDS:
+        gap = rows[f"{world.name}/{LEARNER} minus best rule"]
+        best, seeds, verdict_ = str(gap["note"]).split("; ")
+        cells = (
+            f"`{world.name}`",
+            world.missing,
+            _percent(rows[f"{world.name}/{LEARNER}/utilisation"]),
+            f"{best} {_percent(rows[f'{world.name}/{best}/utilisation'])}",
+            _points(gap),
+            seeds.removeprefix("by seed ").removesuffix(" points"),
+            _points(rows[f"{world.name}/{LEARNER} minus {BASE}"]),
+            f"**{verdict_}**" if verdict_ == "won" else verdict_,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['value']:.1f}"
+
+
+def _points(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['value']:+.2f} ({100 * row['lo']:+.2f} to {100 * row['hi']:+.2f})"
+
+
+def draw(result: Mapping[str, Any], path: Path) -> None:
+    """The picture of the page: every world's differences with their intervals."""
+    rows = {row["name"]: row for row in result["figures"]}
+    shown = {
+        world.name: {
+            f"minus {what}": Interval(row["value"], row["lo"], row["hi"], row["n"])
+            for what in ("best rule", BASE)
+            for row in (rows[f"{world.name}/{LEARNER} minus {what}"],)
+        }
+        for world in WORLDS
+    }
+    picture = differences_figure(
+        shown,
+        title="Where a learner wins, and where it does not",
+        subtitle=f"{LEARNER} minus rule at {100 * RATE:g} % silent, {len(SEEDS)} training seeds",
+    )
+    save_png(picture, path)
+
+
+def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
+    """Train, judge, show and write, one world after the other (see `command.Study`)."""
+    table = Table("world", LEARNER, "best rule", "its utilisation", "learner minus it", "")
+    figures: list[dict[str, Any]] = []
+    for world in WORLDS:
+        found, jobs = compare(world, work, processes, console)
+        figures += figures_of(world, found)
+        for seed, job in zip(SEEDS, jobs, strict=True):
+            cost = cost_of(job, work)
+            seconds = float(cost["cpu_s"])
+            name = f"{world.name}/training/cpu-s/seed-{seed}"
+            note = f"{cost['steps']} decisions"
+            figures.append(figure(name, seconds, "s", seconds, seconds, 1, note))
+        best = best_rule(found)
+        table.add_row(
+            world.name,
+            found.utilisation.text(),
+            best.name,
+            best.utilisation.text(),
+            best.difference.text(digits=2, unit="points"),
+            verdict(best.difference),
+        )
+    console.print(table)
+    if output is None:
+        return
+    seeds = f"training {SEEDS}; tuning days 0 to {DAYS.tune - 1}, test days 0 to {DAYS.test - 1}"
+    result = result_file(NAME, COMMAND, seeds, figures)
+    write_json_atomic(output, result)
+    if PAGE.is_file():
+        put_figures(PAGE, markdown(result))
+        draw(result, PICTURE)

@@ -1,0 +1,88 @@
+"""The study of worlds in which the rules' model is wrong: worlds, verdicts, table, picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quietdial.agents.rules import Marginal
+from quietdial.agents.rules.catalogue import catalogue
+from quietdial.experiments.stats import Interval, PolicyDays
+from quietdial.experiments.studies import hard_worlds
+from quietdial.experiments.studies.paired import AtRate, Comparison, Facing
+
+
+def _facing(name: str, level: float, gap: Interval, *, reached: bool = True) -> Facing:
+    matrix = np.full((3, 4), gap.value)
+    return Facing(
+        name,
+        "knob",
+        1.0,
+        reached,
+        0.03,
+        Interval(level, level - 0.01, level + 0.01, 4),
+        gap,
+        matrix,
+    )
+
+
+def _found(gap: Interval) -> Comparison:
+    """A comparison on four made-up days; `predict1` is the best rule that reaches the rate."""
+    totals = {"dialed": 400.0, "answered": 100.0, "connected": 97.0, "silent": 3.0}
+    totals |= {"talk_s": 80.0, "wrap_s": 5.0, "available_s": 100.0}
+    days = PolicyDays(
+        "ppo-lagrangian", "theta", 0.02, np.arange(4), {k: np.full(4, v) for k, v in totals.items()}
+    )
+    levels = {"predict1": 0.84, "quantile-age": 0.99}
+    rows = [
+        _facing(name, levels.get(name, 0.8), gap, reached=name != "quantile-age")
+        for name in hard_worlds.RULES
+    ]
+    one = AtRate(Marginal(0.02), 0.03, True, 0.03, 1.0, days)
+    return Comparison(0.03, (one, one, one), Interval(0.85, 0.84, 0.86, 12), tuple(rows))
+
+
+def test_worlds__are_at_least_eight_and_all_can_be_built() -> None:
+    names = [world.name for world in hard_worlds.WORLDS]
+    assert len(set(names)) == len(names) >= 8
+    for world in hard_worlds.WORLDS:
+        scenario = world.build()
+        assert scenario.name == world.name
+        assert scenario.rule.cap == hard_worlds.RATE
+
+
+def test_rules__are_in_the_catalogue_and_see_no_hidden_truth() -> None:
+    listed = {entry.name: entry for entry in catalogue()}
+    for name in hard_worlds.RULES:
+        assert listed[name].tuned
+        assert not listed[name].privileged
+
+
+def test_jobs__stand_on_the_rule_as_it_was_tuned() -> None:
+    world = hard_worlds.WORLDS[0]
+    base = _found(Interval(0.0, 0.0, 0.0, 4)).learned[0]
+    jobs = hard_worlds.jobs_of(world, base)
+    assert [job.config.seed for job in jobs] == list(hard_worlds.SEEDS)
+    assert {job.config.base_theta for job in jobs} == {0.02}
+    assert {job.config.observation for job in jobs} == {"wide"}
+
+
+def test_best_rule__does_not_count_who_did_not_reach_the_rate() -> None:
+    assert hard_worlds.best_rule(_found(Interval(0.0, -0.1, 0.1, 4))).name == "predict1"
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "said"), [(0.001, 0.02, "won"), (-0.001, 0.02, "even"), (-0.02, -0.001, "lost")]
+)
+def test_markdown__tells_every_world_with_its_verdict(lo: float, hi: float, said: str) -> None:
+    gap = Interval((lo + hi) / 2, lo, hi, 12)
+    figures = []
+    for world in hard_worlds.WORLDS:
+        figures += hard_worlds.figures_of(world, _found(gap))
+    text = hard_worlds.markdown(
+        {"command": hard_worlds.COMMAND, "commit": "0" * 40, "figures": figures}
+    )
+    rows = [line for line in text.split("\n") if line.startswith("| `")]
+    assert len(rows) == len(hard_worlds.WORLDS)
+    assert all("| predict1 84.0 |" in row for row in rows)
+    assert all(row.strip("| ").endswith(f"**{said}**" if said == "won" else said) for row in rows)
