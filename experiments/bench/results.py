@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_text_atomic
 from quietdial.experiments.rundir import RESULT_SCHEMA, provenance
 
-__all__ = ["BEGIN", "END", "figure", "put_figures", "result_file"]
+__all__ = ["BEGIN", "END", "figure", "made_by", "put_figures", "result_file"]
 
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 """What stands around the generated part of a page."""
@@ -36,6 +36,14 @@ def result_file(
         "seeds": seeds,
         "figures": [*figures],
     }
+
+
+def made_by(result: Mapping[str, Any]) -> str:
+    """The sentence of a page on where its figures come from; `result` as of `result_file`."""
+    state = result["commit"]
+    commit = f", commit {state['commit'][:12]}" if state else ""
+    changed = " with changes" if state and state["dirty"] else ""
+    return f"Made by `{result['command']}`{commit}{changed}."
 
 
 def figure(

@@ -24,7 +24,7 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.pacing.markov import Figures, MarkovWorld, evaluate
 from quietdial.envs.scenario import load_scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
+from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
 from quietdial.experiments.stats import mean_interval
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.pool import TrainJob, cost_of, train_all
@@ -184,7 +184,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     rows = {row["name"]: row for row in result["figures"]}
     names = [what for what, _ in _SHOWN]
     lines = [
-        f"Made by `{result['command']}`, commit {str(result['commit'])[:12]}.",
+        made_by(result),
         "",
         f"| Read off by | Seed | {' | '.join(name.capitalize() for name in names)} |",
         "|---" * (2 + len(names)) + "|",

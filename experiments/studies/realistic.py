@@ -20,7 +20,7 @@ from quietdial.agents.policy import Policy
 from quietdial.agents.rules.catalogue import Listed, catalogue
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario, load_scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
+from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
 from quietdial.experiments.stats import Interval, clopper_pearson
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.paired import (
@@ -166,7 +166,7 @@ def _row(name: str, value: Interval, note: str) -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     """The tables of the page, from the content of a result file."""
     rows = {row["name"]: row for row in result["figures"]}
-    lines = [f"Made by `{result['command']}`, commit {str(result['commit'])[:12]}.", ""]
+    lines = [made_by(result), ""]
     for floor in FLOORS:
         level = rows[f"{floor}/{LEARNER}/utilisation"]
         lines += [

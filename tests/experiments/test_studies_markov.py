@@ -84,7 +84,9 @@ def test_markdown__shows_every_seed_and_the_mean() -> None:
         for mode in ("argmax", "sampled")
     }
     rows = markov.figures_of(found, markov.SEEDS)
-    text = markov.markdown({"command": markov.COMMAND, "commit": "0" * 40, "figures": rows})
+    text = markov.markdown(
+        {"command": markov.COMMAND, "commit": {"commit": "0" * 40, "dirty": False}, "figures": rows}
+    )
     assert "| argmax | 2 |" in text
     mean = next(line for line in text.split("\n") if line.startswith("| sampled | mean |"))
     assert mean.endswith("0.0020 (-0.0005 to 0.0045) |")

@@ -68,7 +68,9 @@ def test_markdown__has_a_row_for_each_opponent_and_says_what_was_met(found: Comp
         for floor in realistic.FLOORS
         for row in realistic.figures_of(floor, load_scenario(floor), found)
     ]
-    text = realistic.markdown({"command": "c", "commit": "0" * 40, "figures": figures})
+    text = realistic.markdown(
+        {"command": "c", "commit": {"commit": "0" * 40, "dirty": False}, "figures": figures}
+    )
     for name in realistic.opponents():
         assert text.count(f"| {name} |") == len(realistic.FLOORS)
     assert "| +7.00 (-1.00 to +15.00) | difference >= +6.0, not met |" in text
