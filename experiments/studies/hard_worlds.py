@@ -20,7 +20,7 @@ from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario, changed, load_scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
+from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
 from quietdial.experiments.plots import save_png
 from quietdial.experiments.stats import Interval
 from quietdial.experiments.studies.command import progress
@@ -271,7 +271,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     """The table of the page, from the content of a result file."""
     rows = {row["name"]: row for row in result["figures"]}
     lines = [
-        f"Made by `{result['command']}`, commit {str(result['commit'])[:12]}.",
+        made_by(result),
         "",
         f"| World | What the rule's model misses | {LEARNER} [%] | Best rule [%] | Learner minus "
         "best rule [points] | Each seed | Minus `marginal` [points] | |",

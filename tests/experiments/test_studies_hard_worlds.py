@@ -80,7 +80,11 @@ def test_markdown__tells_every_world_with_its_verdict(lo: float, hi: float, said
     for world in hard_worlds.WORLDS:
         figures += hard_worlds.figures_of(world, _found(gap))
     text = hard_worlds.markdown(
-        {"command": hard_worlds.COMMAND, "commit": "0" * 40, "figures": figures}
+        {
+            "command": hard_worlds.COMMAND,
+            "commit": {"commit": "0" * 40, "dirty": False},
+            "figures": figures,
+        }
     )
     rows = [line for line in text.split("\n") if line.startswith("| `")]
     assert len(rows) == len(hard_worlds.WORLDS)
