@@ -25,7 +25,7 @@ from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.randomise import ScenarioRanges, draw_scenario, draw_scenarios
 from quietdial.envs.scenario import Scenario, changed, load_scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
+from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
 from quietdial.experiments.evaluate import make_world, test_seeds
 from quietdial.experiments.plots import save_png
 from quietdial.experiments.stats import Interval, crossed_interval
@@ -356,7 +356,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     """The table of the page, from the content of a result file."""
     rows = {row["name"]: row for row in result["figures"]}
     lines = [
-        f"Made by `{result['command']}`, commit {str(result['commit'])[:12]}.",
+        made_by(result),
         "",
         "| Floor | Generalist busy % | Specialist busy % | Generalist - specialist, points | "
         "Generalist - marginal | Generalist - fixed ratio | Specialist - marginal | "

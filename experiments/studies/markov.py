@@ -51,20 +51,22 @@ ASKED: Final = {
 def config_of(seed: int) -> LearnerConfig:
     """Settings of a training: 4.9 M decisions, nothing to see but busy agents and calls in flight.
 
-    More passes and smaller rollouts than the defaults, which are made for worlds with noise that no
-    policy can learn away; rewards in their own unit; a target below the cap, because a policy that
-    is read off by argmax is a little off the rate that it was trained at.
+    Smaller rollouts and minibatches than the defaults, which are made for worlds with noise that no
+    policy can learn away, so that there are 1,200 updates; rewards in their own unit. Steps twice
+    as large with ten passes each left one seed of three at 98.4 % of the optimum.
     """
     return LearnerConfig(
         observation="markov",
         action="dials",
         total_steps=4_915_200,
         n_envs=64,
-        n_epochs=10,
-        learning_rate=2e-3,
+        n_steps=64,
+        batch_size=1024,
+        n_epochs=5,
+        learning_rate=1e-3,
         gae_lambda=0.9,
         reward_scale=1.0,
-        target_silent_rate=0.027,
+        target_silent_rate=0.0285,
         seed=seed,
     )
 

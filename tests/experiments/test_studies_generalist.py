@@ -103,7 +103,7 @@ def result() -> dict[str, Any]:
     outside = found_on(JUDGED[-1], **gaps)
     outside = outside._replace(notes="fixed-ratio at 2.00 %")
     figures = [row for found in (inside, outside) for row in generalist.figures_of(found)]
-    return {"command": "c", "commit": "0" * 40, "figures": figures}
+    return {"command": "c", "commit": {"commit": "0" * 40, "dirty": False}, "figures": figures}
 
 
 def test_markdown__has_a_row_for_each_floor(result: dict[str, Any]) -> None:
