@@ -265,9 +265,12 @@ class LearnedPolicy:
         return self._numbers(obs, Recall())[0]
 
     def _numbers(
-        self, obs: NDArray[Any], recall: Recall
+        self, obs: NDArray[Any], recall: Recall, price: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
-        """The last layer, and the memory's new hidden and cell numbers."""
+        """The last layer, and the memory's new hidden and cell numbers.
+
+        With `price` (B,), a conditioned policy plays each row for that multiplier.
+        """
         x = np.asarray(obs, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.spec.features):
             raise ConfigError(
@@ -275,6 +278,9 @@ class LearnedPolicy:
                 f"expected (batch, {len(self.spec.features)})"
             )
         memory, layers = self._parts()
+        if price is not None:
+            memory, layers = self.memory, self.layers
+            x = np.concatenate([x, log_multiplier(price)[:, None]], axis=1)
         hidden = cell = None
         if memory is not None:
             hidden, cell = recall.hidden, recall.cell
@@ -289,41 +295,65 @@ class LearnedPolicy:
         return x @ layers[-1].weight + layers[-1].bias, hidden, cell
 
     def act(
-        self, obs: NDArray[Any], state: object | None = None
+        self,
+        obs: NDArray[Any],
+        state: object | None = None,
+        *,
+        factor: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[Any], object | None]:
         """Decide for every campaign.
+
+        Args:
+            obs: float32 (B, F), observations.
+            state: what the last call returned; None at the start of an episode.
+            factor: (B,), how much more each campaign is to dial, 1: as trained. Thresholds are
+                multiplied by it and a multiplier is divided by it, within their ranges; of other
+                actions each is `factor` times as probable against the next lower one.
 
         Returns:
             Actions int64 (B,), or thresholds float64 (B, 1) for the world action `theta`; and the
             state: unchanged for a policy that neither remembers nor draws.
         """
+        price = None
+        if factor is not None and self.multiplier is not None and self.spec.conditioned is not None:
+            price, factor = np.clip(self.multiplier / factor, *self.spec.conditioned), None
         if self.memory is None and self.deployed == "argmax":
-            return self._answer(self._numbers(obs, Recall())[0], None), state
+            return self._answer(self._numbers(obs, Recall(), price)[0], None, factor), state
         recall = state if isinstance(state, Recall) else Recall()
-        numbers, hidden, cell = self._numbers(obs, recall)
+        numbers, hidden, cell = self._numbers(obs, recall, price)
         u, past = None, None
         if self.deployed == "sampled":
             past = recall.past
             if past is None or len(past) != len(numbers):
                 past = np.full(len(numbers), self.seed, np.uint64)
             u, past = draw(past, hash_of(obs))
-        return self._answer(numbers, u), Recall(hidden, cell, past)
+        return self._answer(numbers, u, factor), Recall(hidden, cell, past)
 
-    def _answer(self, numbers: NDArray[np.float64], u: NDArray[np.float64] | None) -> NDArray[Any]:
+    def _answer(
+        self,
+        numbers: NDArray[np.float64],
+        u: NDArray[np.float64] | None,
+        factor: NDArray[np.float64] | None,
+    ) -> NDArray[Any]:
         """The answer for the last layer's numbers; with `u` in [0, 1) drawn, else the argmax."""
         if self.spec.action == "theta" and self.spec.theta_range is not None:
-            return self._scaled(theta_of(np.tanh(numbers), self.spec.theta_range))
+            return self._scaled(theta_of(np.tanh(numbers), self.spec.theta_range), factor)
+        if factor is not None and self.spec.action != "threshold":
+            numbers = numbers + np.log(factor)[:, None] * np.arange(numbers.shape[1])
         if u is None:
             chosen: NDArray[np.int64] = numbers.argmax(axis=1).astype(np.int64, copy=False)
         else:
             cumulative = np.exp(numbers - numbers.max(axis=1, keepdims=True)).cumsum(axis=1)
             chosen = (cumulative <= (u * cumulative[:, -1])[:, None]).sum(axis=1)
         if self.spec.action == "threshold":
-            return self._scaled(np.asarray(THETAS)[chosen][:, None])
+            return self._scaled(np.asarray(THETAS)[chosen][:, None], factor)
         return chosen
 
-    def _scaled(self, thetas: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled: NDArray[np.float64] = np.minimum(thetas * self.theta_scale, 1.0)
+    def _scaled(
+        self, thetas: NDArray[np.float64], factor: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
+        scale = self.theta_scale if factor is None else self.theta_scale * factor[:, None]
+        scaled: NDArray[np.float64] = np.minimum(thetas * scale, 1.0)
         return scaled
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:

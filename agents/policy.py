@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,32 @@ class Policy(Protocol):
 
     def with_knob(self, value: float) -> Policy:
         """Return the same policy with another value of its knob (ConfigError out of range)."""
+        ...
+
+
+class Counts(NamedTuple):
+    """What a dialer has counted in every campaign, (B,) float64 each.
+
+    Attributes:
+        now_s: time since the campaign opened.
+        silent: silent calls in the window of the rule that comes first.
+        answered: answered calls in that window.
+    """
+
+    now_s: NDArray[np.float64]
+    silent: NDArray[np.float64]
+    answered: NDArray[np.float64]
+
+
+class CountingPolicy(Policy, Protocol):
+    """A policy that must be told the counts before each decision; `counts_calls` is true."""
+
+    def told(self, counts: Counts, state: object | None) -> object:
+        """The state for the next `act`, with the counts of now."""
+        ...
+
+    def steady_s(self, state: object | None) -> float:
+        """Time for which the action after the last `told` surely stands [s]; 0: one decision."""
         ...
 
 

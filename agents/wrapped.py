@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import Policy
+from quietdial.agents.policy import CountingPolicy, Counts, Policy
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,19 @@ class Wrapped:
     def constant(self) -> bool:
         """Whether the action never changes, so that it may be played in compiled code."""
         return bool(getattr(self.inner, "constant", False))
+
+    @property
+    def counts_calls(self) -> bool:
+        """Whether it must be told the counts before each decision (see `told`)."""
+        return bool(getattr(self.inner, "counts_calls", False))
+
+    def told(self, counts: Counts, state: object | None) -> object:
+        """The state with the counts of now; see `CountingPolicy.told`."""
+        return cast(CountingPolicy, self.inner).told(counts, state)
+
+    def steady_s(self, state: object | None) -> float:
+        """Time for which its action stands; see `CountingPolicy.steady_s`."""
+        return cast(CountingPolicy, self.inner).steady_s(state)
 
     @property
     def world_options(self) -> Mapping[str, Any]:

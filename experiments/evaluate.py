@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.agents.budget import decide, steady_steps
 from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.policy import Policy, features_of
 from quietdial.agents.rules import FixedRatio, Marginal, Progressive
@@ -119,7 +120,8 @@ def play_days(
 ) -> PolicyDays:
     """Play whole days with one policy.
 
-    A policy whose action never changes (`constant`) is played an hour at a time in compiled code.
+    A policy whose action never changes (`constant`) is played an hour at a time in compiled code,
+    one whose action stands for some time (`steady_s`) so long.
 
     Args:
         policy: who decides.
@@ -207,15 +209,14 @@ def _play_steps(
     state: object | None,
 ) -> tuple[bool, object | None]:
     """Play decision intervals; whether the episode is over, and the policy's state."""
-    if getattr(policy, "constant", False):
-        actions, state = policy.act(world.observe(), state)
-        return bool(world.hold(actions, everywhere, n_steps)[0, 4]), state
+    interval_s = world.scenario.episode.decision_interval_s
     over = False
-    for _ in range(n_steps):
-        actions, state = policy.act(world.observe(), state)
-        over = bool(world.step(actions, everywhere)[0, 4])  # all rows end together
-        if over:
-            break
+    while n_steps > 0 and not over:
+        actions, state = decide(policy, world, state)
+        n = steady_steps(policy, state, interval_s, n_steps)
+        played = world.step(actions, everywhere) if n == 1 else world.hold(actions, everywhere, n)
+        over = bool(played[0, 4])  # all rows end together
+        n_steps -= n
     return over, state
 
 

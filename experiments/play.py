@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from quietdial.agents.budget import decide
 from quietdial.agents.policy import Policy
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.viewer import frame
@@ -60,7 +61,7 @@ def play(
         try:
             step, over = 0, False
             while not over:
-                actions, state = policy.act(world.observe(), state)
+                actions, state = decide(policy, world, state)
                 over = bool(world.step(actions, everywhere)[0, 4]) or step + 1 >= last_step
                 if speed:
                     ahead = (step + 1) * interval_s / speed - (time.perf_counter() - begun)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
+from quietdial.agents.budget import decide
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
 from quietdial.envs.errors import ConfigError
@@ -346,7 +347,7 @@ class _Player:
         session = np.zeros(n, np.int64)
         step = 0
         while active.any():
-            actions, state = self.policy.act(world.observe(), state)
+            actions, state = decide(self.policy, world, state)
             out = world.step(actions, active)
             done = active & (out[:, 4] > 0)
             if self.logs:
