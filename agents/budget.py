@@ -18,9 +18,9 @@ What the knob times a factor means, for each kind of policy:
 * a rule: its one setting times the factor, cut to its range;
 * a learned policy that chooses thresholds: the threshold times the factor;
 * one trained for a range of multipliers: its multiplier divided by the factor;
-* other discrete actions (`residual`, `dials`, `vicidial_level`): every action is `factor` times as
-  probable as before against the next lower one, so log(factor) times its number is added to the
-  logits. The knob `base_theta` of residual actions is one number of a world, not of a campaign.
+* residual actions: the threshold of the rule below them, `base_theta`, times the factor;
+* other discrete actions (`dials`, `vicidial_level`): each is `factor` times as probable against the
+  next lower one, so log(factor) times its number is added to the logits.
 """
 
 from __future__ import annotations
@@ -33,12 +33,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.learned_policy import LearnedPolicy
-from quietdial.agents.policy import CountingPolicy, Counts, Policy, checked_knob
+from quietdial.agents.policy import THETA_RANGE, CountingPolicy, Counts, Policy, checked_knob
 from quietdial.agents.shields import Shielded
 from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.book import make_book, params_of, state_of
 from quietdial.envs.pacing.chance import curves
+from quietdial.envs.pacing.control import base_dials
 from quietdial.envs.pacing.controllers.feedback import budget_threshold
+from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.state import BASE, IntArray
 from quietdial.envs.pacing.world import World
 
 PERIOD_S: Final = 15.0
@@ -173,6 +177,13 @@ class BudgetFeedback(Wrapped):
             ]
         return Fed(moved_s, now_s, factor, state.inner)
 
+    def base_thetas(self, state: object | None) -> FloatArray | None:
+        """Thresholds of the rule below residual actions, (B,); None for other actions."""
+        inner = self.inner
+        if not isinstance(state, Fed) or not _on_base(inner):
+            return None
+        return np.clip(inner.base_theta * state.factor, *THETA_RANGE)
+
     def steady_s(self, state: object | None) -> float:
         """Time for which the action of now surely stands [s]."""
         if not isinstance(state, Fed) or not super().constant:
@@ -184,6 +195,8 @@ class BudgetFeedback(Wrapped):
     ) -> tuple[NDArray[Any], object | None]:
         """Decide as the policy within would with its knob moved.
 
+        The base of residual actions is moved by :func:`decide`.
+
         Raises:
             ConfigError: the counts were not told; see :meth:`told`.
         """
@@ -191,13 +204,32 @@ class BudgetFeedback(Wrapped):
             raise ConfigError(f"{self.name}: tell it the calls counted so far; play with decide()")
         inner, kept = self.inner, state.inner
         if isinstance(inner, LearnedPolicy):
-            actions, kept = inner.act(obs, kept, factor=state.factor)
+            factor = None if _on_base(inner) else state.factor
+            actions, kept = inner.act(obs, kept, factor=factor)
         else:
             low, high = inner.knob_range or (-math.inf, math.inf)
             settings, kept = inner.act(obs, kept)
             moved = np.asarray(settings, np.float64) * state.factor[:, None]
             actions = np.clip(moved, low, high)
         return actions, state._replace(inner=kept)
+
+
+def _on_base(policy: Policy) -> bool:
+    """Whether a policy's knob is the threshold of the rule below its residual actions."""
+    return isinstance(policy, LearnedPolicy) and policy.knob_name == "base_theta"
+
+
+@compiled()
+def _move_base(book: IntArray, thetas: FloatArray, obs: NDArray[np.float32]) -> None:
+    """Ask the base rule of every campaign again, with thresholds (B,); needs a fresh look-ahead.
+
+    The base is the last number of an observation.
+    """
+    s, p = state_of(book), params_of(book)
+    for b in range(s.head.shape[0]):
+        base = base_dials(b, s, p, thetas[b])
+        s.head[b, BASE] = base
+        obs[b, obs.shape[1] - 1] = min(base, 8) / 4.0
 
 
 def decide(
@@ -208,9 +240,14 @@ def decide(
     Returns:
         Actions and state as `Policy.act`.
     """
-    if getattr(policy, "counts_calls", False):
-        state = cast(CountingPolicy, policy).told(counts_of(world), state)
-    return policy.act(world.observe(), state)
+    if not getattr(policy, "counts_calls", False):
+        return policy.act(world.observe(), state)
+    counting = cast(CountingPolicy, policy)
+    state, obs = counting.told(counts_of(world), state), world.observe()
+    thetas = counting.base_thetas(state)
+    if thetas is not None:
+        _move_base(make_book(world.state, world.params), thetas, obs)
+    return policy.act(obs, state)
 
 
 def steady_steps(policy: Policy, state: object | None, interval_s: float, most: int) -> int:

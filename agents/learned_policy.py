@@ -308,7 +308,8 @@ class LearnedPolicy:
             state: what the last call returned; None at the start of an episode.
             factor: (B,), how much more each campaign is to dial, 1: as trained. Thresholds are
                 multiplied by it and a multiplier is divided by it, within their ranges; of other
-                actions each is `factor` times as probable against the next lower one.
+                actions, residual ones too, each is `factor` times as probable against the next
+                lower one.
 
         Returns:
             Actions int64 (B,), or thresholds float64 (B, 1) for the world action `theta`; and the

@@ -142,6 +142,10 @@ class CountingPolicy(Policy, Protocol):
         """The state for the next `act`, with the counts of now."""
         ...
 
+    def base_thetas(self, state: object | None) -> NDArray[np.float64] | None:
+        """Thresholds of the rule below residual actions, (B,); None: that of the world."""
+        ...
+
     def steady_s(self, state: object | None) -> float:
         """Time for which the action after the last `told` surely stands [s]; 0: one decision."""
         ...

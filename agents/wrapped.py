@@ -76,6 +76,10 @@ class Wrapped:
         """The state with the counts of now; see `CountingPolicy.told`."""
         return cast(CountingPolicy, self.inner).told(counts, state)
 
+    def base_thetas(self, state: object | None) -> NDArray[np.float64] | None:
+        """Thresholds below residual actions; see `CountingPolicy.base_thetas`."""
+        return cast(CountingPolicy, self.inner).base_thetas(state)
+
     def steady_s(self, state: object | None) -> float:
         """Time for which its action stands; see `CountingPolicy.steady_s`."""
         return cast(CountingPolicy, self.inner).steady_s(state)
