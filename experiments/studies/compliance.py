@@ -1,16 +1,17 @@
 """What keeps the cap on every day, and what it costs: the result `compliance`.
 
-Days of 8 hours in the study's world, at least 1,000 for every setting: rules without a shield, with
-the borrowing and with the deterministic one, policies that dial everything or at random behind the
-deterministic one, and worlds in which a condition of its theorem fails, the excess told by cause.
+Days of 8 hours in the study's world, at least 1,000 for every setting, and windows of 40 hours:
+rules and trained policies alone, behind the borrowing and the deterministic shield, and with the
+budget loop; policies that dial everything or at random behind the deterministic shield; worlds in
+which a condition of its theorem fails, the excess told by cause. Who plays where: protected.py.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from quietdial.agents.policy import Policy
-from quietdial.agents.rules import FixedRatio, Marginal
-from quietdial.agents.rules.feedback import MarginalBudget
-from quietdial.agents.rules.unicom import Predict1
-from quietdial.agents.shields import Shielded
-from quietdial.envs.loading import write_json_atomic
-from quietdial.envs.pacing.shield import Shield
-from quietdial.envs.scenario import Scenario, changed, load_scenario
+from quietdial.envs.loading import write_json_atomic, write_text_atomic
+from quietdial.envs.scenario import Scenario
 from quietdial.experiments.bench.results import figure, put_figures, result_file
-from quietdial.experiments.evaluate import play_days, test_seeds, tune, tune_seeds
+from quietdial.experiments.evaluate import play_days, test_seeds
+from quietdial.experiments.rundir import make_folder
 from quietdial.experiments.stats import (
     PolicyDays,
     clopper_pearson,
@@ -34,143 +31,68 @@ from quietdial.experiments.stats import (
     paired_difference,
     ratio_interval,
 )
+from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.paired import fingerprint
+from quietdial.experiments.studies.pool import train_all
+from quietdial.experiments.studies.protected import (
+    FLOORS,
+    Setting,
+    learned_settings,
+    settings,
+)
+from quietdial.experiments.studies.realistic import SEEDS, jobs_of
 
 NAME: Final = "compliance"
 PAGE: Final = Path("docs/compliance.md")
 """Page whose table is made from the result, if it is there."""
 N_DAYS: Final = 1000
 N_TUNE_DAYS: Final = 96
-TARGET: Final = 0.03
-FLOORS: Final = ("study-real-10", "study-real-25")
-
-DETERMINISTIC: Final = Shield("deterministic")
-BORROWING: Final = Shield("borrowing")
-RESERVING: Final = Shield("deterministic", reserves=True)
 
 
-@dataclass(frozen=True)
-class AlwaysDials:
-    """Dials as many calls as it may at every decision, or a random number: to test shields with.
+def played(
+    policy: Policy, scenario: Scenario, seeds: NDArray[np.int64], work: Path | None
+) -> PolicyDays:
+    """Play days, or take them from the work folder if they were played there.
 
-    Attributes:
-        most: calls of a decision.
-        random: whether to draw the number from 0 to `most`, by a hash of decision and row.
+    Args:
+        policy: who decides.
+        scenario: the world.
+        seeds: consecutive seeds of the days, (D,).
+        work: folder that keeps the totals of the days; None: nothing is kept.
     """
-
-    most: int
-    random: bool = False
-
-    observation: str = field(default="none", init=False, repr=False)
-    action: str = field(default="dials", init=False, repr=False)
-    base_theta: float = field(default=0.02, init=False, repr=False)
-    knob_name: str | None = field(default=None, init=False, repr=False)
-    knob: float | None = field(default=None, init=False, repr=False)
-    knob_range: tuple[float, float] | None = field(default=None, init=False, repr=False)
-
-    @property
-    def name(self) -> str:
-        """Short name for tables."""
-        return "random-dials" if self.random else "dial-everything"
-
-    @property
-    def constant(self) -> bool:
-        """Whether the action never changes."""
-        return not self.random
-
-    def act(
-        self, obs: NDArray[Any], state: object | None = None
-    ) -> tuple[NDArray[np.int64], object | None]:
-        """Calls to place in every campaign, int64 (B,)."""
-        if not self.random:
-            return np.full(len(obs), self.most), state
-        rng = state if isinstance(state, np.random.Generator) else np.random.default_rng(len(obs))
-        return rng.integers(0, self.most + 1, len(obs)), rng
-
-    def with_knob(self, value: float) -> AlwaysDials:
-        """It has no knob; the value is not used."""
-        del value
-        return self
+    sha = fingerprint(policy, scenario, seeds=[int(seeds[0]), len(seeds)])
+    path = None if work is None else work / f"{sha}.json"
+    if path is not None and path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        totals = {name: np.array(values) for name, values in kept.items()}
+        return PolicyDays(policy.name, policy.knob_name, policy.knob, seeds, totals)
+    days = play_days(policy, scenario, seeds, batch=250)
+    if path is not None:
+        make_folder(path.parent)
+        plain = {name: values.tolist() for name, values in days.days.items()}
+        write_text_atomic(path, json.dumps(plain, allow_nan=False) + "\n")
+    return PolicyDays(policy.name, policy.knob_name, policy.knob, seeds, days.days)
 
 
-class Setting(NamedTuple):
-    """A policy in a world, as the table shows it."""
+def play_setting(
+    setting: Setting, seeds: NDArray[np.int64], work: Path | None
+) -> tuple[PolicyDays, list[float]]:
+    """The days of a setting, shared out evenly among its policies in their order.
 
-    world: str
-    label: str
-    policy: Policy
-    scenario: Scenario
-    bare: str | None  # label without a shield, to measure its cost against
-
-
-def broken_worlds() -> dict[str, Scenario]:
-    """Worlds of 10 agents in which a condition of the theorem fails."""
-    base = load_scenario("study-real-10")
-    amd = {
-        "kind": "amd",
-        "decision": {"kind": "uniform", "low_s": 1.0, "high_s": 2.0},
-        "p_false_machine": 0.02,
-        "p_false_person": 0.05,
-        "machine_handling": {"kind": "exponential", "mean_s": 8.0},
-    }
-    shifts = [
-        {"n_agents": 4},
-        *({"n_agents": 1, "logout": f"{hour}:30"} for hour in (11, 12, 13, 14, 15, 16)),
-    ]
-    masses = [{"n_agents": 4}, {"n_agents": 6, "logout": "14:00"}]
-    return {
-        "late-feed": changed(base, "late-feed", belief={"feed_delay_s": 3.0}),
-        "amd": changed(base, "amd", calls={"detection": amd}),
-        "log-offs": changed(base, "log-offs", floor={"shifts": shifts}),
-        "mass-log-off": changed(base, "mass-log-off", floor={"shifts": masses}),
-    }
-
-
-def settings(n_tune_days: int) -> list[Setting]:
-    """All settings, tuned rules included."""
-    found: list[Setting] = []
-
-    def add(scenario: Scenario, label: str, policy: Policy, *shields: Shield) -> None:
-        found.append(Setting(scenario.name, label, policy, scenario, None))
-        for shield in shields:
-            behind = Shielded(policy, shield)
-            found.append(
-                Setting(scenario.name, f"{label} + {shield.kind}", behind, scenario, label)
-            )
-
-    def add_behind(world: str, scenario: Scenario, policy: Policy, shield: Shield) -> None:
-        behind = Shielded(policy, shield)
-        found.append(Setting(world, behind.name, behind, scenario, None))
-
-    for name in FLOORS:
-        scenario = load_scenario(name)
-        seeds = tune_seeds(n_tune_days)
-        add(scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC)
-        add(scenario, "marginal .012", Marginal(0.012))
-        for target in (0.027, 0.024):
-            fed = MarginalBudget(kappa=10.0, target=target)
-            add(scenario, f"budget {100 * target:g} %", fed, BORROWING, DETERMINISTIC)
-        ruled = (
-            ("fixed ratio", FixedRatio(3.0)),
-            ("predict1", Predict1(50.0, max_silent_pct=100.0)),
+    Returns:
+        All days, and the mean utilisation of each policy on its share.
+    """
+    seeds = seeds[: setting.n_days]
+    parts = [
+        played(policy, setting.scenario, share, work)
+        for policy, share in zip(
+            setting.policies, np.array_split(seeds, len(setting.policies)), strict=True
         )
-        for label, rule in ruled:
-            best = tune(rule, scenario, TARGET, seeds).policy
-            add(scenario, f"{label} at 3 %", best, BORROWING, DETERMINISTIC)
-        for reckless in (False, True):
-            dialer = AlwaysDials(scenario.max_dials, random=reckless)
-            add_behind(name, scenario, dialer, DETERMINISTIC)
-    for name, scenario in broken_worlds().items():
-        add(scenario, "marginal .02", Marginal(0.02), DETERMINISTIC)
-        if "log-off" in name:
-            add_behind(name, scenario, Marginal(0.02), RESERVING)
-            add_behind(name, scenario, AlwaysDials(scenario.max_dials), DETERMINISTIC)
-            add_behind(name, scenario, AlwaysDials(scenario.max_dials), RESERVING)
-    stale = load_scenario("study-real-10")
-    for period_s in (2.5, 15.0):
-        shield = Shield(period_s=period_s)
-        for policy in (Marginal(0.02), AlwaysDials(stale.max_dials)):
-            add_behind(f"placer {period_s:g} s", stale, policy, shield)
-    return found
+    ]
+    days = parts[0]
+    for part in parts[1:]:
+        days = days.followed_by(part)
+    return days, [float(part.utilisation.mean()) for part in parts]
 
 
 def breaches(days: PolicyDays, cap: float, *, seen: bool = False) -> int:
@@ -182,16 +104,28 @@ def breaches(days: PolicyDays, cap: float, *, seen: bool = False) -> int:
     return int(np.count_nonzero(silent > cap * answered + 1e-9))
 
 
-def figures_of(setting: Setting, days: PolicyDays, bare: PolicyDays | None) -> list[dict[str, Any]]:
-    """The published numbers of one setting."""
+def figures_of(
+    setting: Setting, days: PolicyDays, bare: PolicyDays | None, by_policy: Sequence[float] = ()
+) -> list[dict[str, Any]]:
+    """The published numbers of one setting.
+
+    Args:
+        setting: who plays where.
+        days: its days.
+        bare: the same days of the policy alone.
+        by_policy: mean utilisation of each of several policies.
+    """
     what, n = f"{setting.world}, {setting.label}", len(days.seeds)
     busy = mean_interval(days.utilisation)
     rate = ratio_interval(days.days["silent"], days.days["answered"], upper_bound=1.0)
     above = breaches(days, setting.scenario.rule.cap)
     share = clopper_pearson(above, n)
     worst = float(days.silent_rate.max())
+    note = "mean of days"
+    if len(by_policy) > 1:
+        note += "; training seeds in turn " + ", ".join(f"{value:.4f}" for value in by_policy)
     rows = [
-        figure(f"{what}: utilisation", busy.value, "1", busy.lo, busy.hi, n, "mean of days"),
+        figure(f"{what}: utilisation", busy.value, "1", busy.lo, busy.hi, n, note),
         figure(f"{what}: silent rate", rate.value, "1", rate.lo, rate.hi, n, "pooled"),
         figure(
             f"{what}: days above the cap",
@@ -226,7 +160,7 @@ def figures_of(setting: Setting, days: PolicyDays, bare: PolicyDays | None) -> l
         )
     if bare is not None:
         cost = paired_difference(days.utilisation, bare.utilisation)
-        note = f"against {setting.bare!r} without a shield, paired by day"
+        note = f"against {setting.bare!r} alone, paired by day"
         rows.append(figure(f"{what}: cost", cost.value, "1", cost.lo, cost.hi, n, note))
     return rows
 
@@ -242,7 +176,7 @@ def page_table(figures: Sequence[Mapping[str, Any]]) -> str:
         rows.setdefault(setting, {})[what] = one
     lines = [
         "| World | Policy | Utilisation % | Silent % | Days above the cap % | Worst day % | "
-        "Cost of the shield, points |",
+        "Cost against the policy alone, points |",
         "|---|---|---|---|---|---|---|",
     ]
     for setting, cells in rows.items():
@@ -275,18 +209,23 @@ def run(
     n_days: int = N_DAYS,
     n_tune_days: int = N_TUNE_DAYS,
 ) -> None:
-    """Play every setting, show the table and write the figures; nothing is trained here."""
-    del work, processes
+    """Train what is missing, play every setting, show the table and write the figures."""
+    jobs = {floor: jobs_of(floor) for floor in FLOORS}
+    every = [job for floor in FLOORS for job in jobs[floor]]
+    trained = train_all(every, work, processes, progress(console))
+    asked = settings(n_tune_days)
+    for floor in FLOORS:
+        asked += learned_settings(floor, [trained[job.key] for job in jobs[floor]])
     seeds = test_seeds(n_days)
     table = Table("world", "policy", "utilisation", "silent", "days above", "worst day", "cost")
     figures: list[dict[str, Any]] = []
     bare: dict[tuple[str, str], PolicyDays] = {}
-    for setting in settings(n_tune_days):
-        days = play_days(setting.policy, setting.scenario, seeds, batch=250)
+    for setting in asked:
+        days, by_policy = play_setting(setting, seeds, work / "played")
         without = None if setting.bare is None else bare[setting.world, setting.bare]
         if setting.bare is None:
             bare[setting.world, setting.label] = days
-        rows = figures_of(setting, days, without)
+        rows = figures_of(setting, days, without, by_policy)
         figures += rows
         by_end = {row["name"].rsplit(": ", 1)[1]: row["value"] for row in rows}
         table.add_row(
@@ -302,7 +241,8 @@ def run(
     console.print(table)
     if output is not None:
         command = f"quietdial study {NAME} --output {output}"
-        said = f"test days 0 to {n_days - 1}, rules tuned on tuning days 0 to {n_tune_days - 1}"
+        said = f"training {SEEDS}, a share of the days each; test days 0 to {n_days - 1}, rules "
+        said += f"tuned on tuning days 0 to {n_tune_days - 1}, loops on tuning days 0 to 399"
         write_json_atomic(output, result_file(NAME, command, said, figures))
         if PAGE.is_file():
             put_figures(PAGE, page_table(figures))

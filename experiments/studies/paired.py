@@ -60,6 +60,7 @@ __all__ = [
     "Days",
     "Facing",
     "compare_at_rate",
+    "fingerprint",
     "judge_at",
     "judge_many",
 ]
@@ -225,7 +226,8 @@ def judge_at(
     """
     if not 0.0 < rate < 1.0:
         raise ConfigError(f"rate = {rate!r} must lie between 0 and 1")
-    path = None if work is None else work / f"{_fingerprint(policy, scenario, rate, days)}.json"
+    sha = fingerprint(policy, scenario, rate=rate, days=asdict(days))
+    path = None if work is None else work / f"{sha}.json"
     if path is not None and path.is_file():
         return _from_plain(policy, json.loads(path.read_text(encoding="utf-8")))
     found = _judge(policy, scenario, rate, days)
@@ -398,8 +400,8 @@ def compare_at_rate(
 # --- what is kept ---------------------------------------------------------------------------------
 
 
-def _fingerprint(policy: Policy, scenario: Scenario, rate: float, days: Days) -> str:
-    """Hash of all that a result of :func:`judge_at` depends on."""
+def fingerprint(policy: Policy, scenario: Scenario, **more: Any) -> str:
+    """Hash of all that played days depend on: policy, world, code, and `more` plain values."""
     inner = unwrapped(policy)
     modules = [type(inner).__module__]
     controller = getattr(inner, "controller", None)
@@ -407,15 +409,19 @@ def _fingerprint(policy: Policy, scenario: Scenario, rate: float, days: Days) ->
         from quietdial.envs.pacing.controllers.plug import MODULES
 
         modules.append(f"quietdial.envs.pacing.controllers.{MODULES[controller]}")
+    around = policy
+    while isinstance(around, Wrapped):
+        if type(around).__module__.startswith("quietdial.agents."):
+            modules.append(type(around).__module__)
+        around = around.inner
     depends = {
         "policy": settings_of(policy),
         "options": repr(dict(getattr(policy, "world_options", {}))),
         "name": inner.name if isinstance(inner, LearnedPolicy) else "",
         "scenario": scenario_sha256(scenario),
-        "rate": rate,
-        "days": asdict(days),
         "kernel": kernel_sha256(),
         "code": code_sha256(modules, within="quietdial.agents."),
+        **more,
     }
     text = json.dumps(depends, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.rules import Marginal
 from quietdial.agents.shields import Shielded
 from quietdial.envs import load_scenario
 from quietdial.envs.pacing.shield import Shield
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import play_days
-from quietdial.experiments.studies import compliance
+from quietdial.experiments.studies import compliance, protected
+from quietdial.experiments.studies.pool import TrainJob
 
 
 def short(duration_s=3600.0):
@@ -32,26 +34,82 @@ def test_breaches__counts_days_above_the_cap_with_and_without_those_of_detection
 
 @pytest.mark.parametrize("random", [False, True])
 def test_always_dials__cannot_break_the_cap_behind_the_deterministic_shield(random):
-    policy = compliance.AlwaysDials(4, random=random)
+    policy = protected.AlwaysDials(4, random=random)
     days = play_days(Shielded(policy), short(), np.arange(6))
     assert compliance.breaches(days, 0.03) == 0
     assert days.days["shield_calls"].sum() > 1000
 
 
 def test_broken_worlds__are_valid_and_differ_from_the_study():
-    worlds = compliance.broken_worlds()
+    worlds = protected.broken_worlds()
     assert len(worlds) == 4
     for name, scenario in worlds.items():
         assert scenario.name == name
         assert scenario != load_scenario("study-real-10")
 
 
+def test_played__is_taken_from_the_work_folder_as_long_as_nothing_has_changed(
+    monkeypatch, tmp_path
+):
+    seeds, policy = np.arange(4), Marginal(0.1)
+    first = compliance.played(policy, short(), seeds, tmp_path)
+    monkeypatch.setattr(compliance, "play_days", None)  # playing again would fail
+    again = compliance.played(policy, short(), seeds, tmp_path)
+    for name, values in first.days.items():
+        np.testing.assert_array_equal(again.days[name], values)
+    for other in (
+        lambda: compliance.played(policy.with_knob(0.2), short(), seeds, tmp_path),
+        lambda: compliance.played(Shielded(policy), short(), seeds, tmp_path),
+        lambda: compliance.played(policy, short(1800.0), seeds, tmp_path),
+        lambda: compliance.played(policy, short(), seeds + 1, tmp_path),
+    ):
+        with pytest.raises(TypeError, match="not callable"):
+            other()
+
+
+def test_play_setting__gives_each_trained_policy_its_share_of_the_same_days():
+    both = protected.Setting("w", "two", (Marginal(0.01), Marginal(0.2)), short(), n_days=5)
+    days, by_policy = compliance.play_setting(both, np.arange(9), None)
+    low, high = (play_days(Marginal(theta), short(), np.arange(5)) for theta in (0.01, 0.2))
+    silent = [*low.days["silent"][:3], *high.days["silent"][3:]]
+    np.testing.assert_array_equal(days.days["silent"], silent)
+    assert by_policy == [low.utilisation[:3].mean(), high.utilisation[3:].mean()]
+    (first, *_) = compliance.figures_of(both, days, None, by_policy)
+    assert f"{by_policy[0]:.4f}, {by_policy[1]:.4f}" in first["note"]
+
+
+def test_learned_settings__put_the_loop_inside_the_shield():
+    rows = protected.learned_settings("study-real-10", [Marginal(0.02), Marginal(0.03)])
+    names = {row.label: [policy.name for policy in row.policies] for row in rows}
+    assert names["ppo-lagrangian"] == ["marginal"] * 2
+    assert (
+        names["ppo-lagrangian + budget + borrowing, r 0.012"] == ["marginal+budget+borrowing"] * 2
+    )
+    assert {row.bare for row in rows} == {None, "ppo-lagrangian"}
+
+
+def test_long_windows__last_40_hours_each():
+    for row in protected.long_windows():
+        assert row.scenario.episode.duration_s == 144_000.0
+        assert row.world.endswith(" 40 h")
+
+
 def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tmp_path):
     scenario = short()
-    bare = compliance.Setting("w", "rule", Marginal(0.1), scenario, None)
-    behind = Shielded(Marginal(0.1), Shield())
-    kept = compliance.Setting("w", "rule + deterministic", behind, scenario, "rule")
+    bare = protected.Setting("w", "rule", (Marginal(0.1),), scenario)
+    behind = (Shielded(Marginal(0.1), Shield()),)
+    kept = protected.Setting("w", "rule + deterministic", behind, scenario, "rule")
     monkeypatch.setattr(compliance, "settings", lambda n: [bare, kept])
+    monkeypatch.setattr(compliance, "FLOORS", ("w",))
+    tiny = LearnerConfig(
+        total_steps=1024, n_envs=16, n_steps=32, batch_size=256, horizon_s=300.0, seed=1
+    )
+    monkeypatch.setattr(compliance, "jobs_of", lambda floor: [TrainJob("tiny", tiny, scenario)])
+    monkeypatch.setattr(
+        compliance,
+        "learned_settings",
+        lambda floor, policies: [protected.Setting("w", "learnt", tuple(policies), scenario)],
+    )
     monkeypatch.chdir(tmp_path)
     shown = io.StringIO()
     console = Console(file=shown, width=150)
@@ -66,6 +124,7 @@ def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tm
     assert figures["w, rule + deterministic: cost"]["value"] < 0
     assert "rule + deterministic" in shown.getvalue()
     table = compliance.page_table(list(figures.values())).splitlines()
-    assert len(table) == 4
+    assert len(table) == 5
     assert "| w | rule + deterministic | " in table[3]
+    assert "| w | learnt | " in table[4]
     assert "| 0 (below 25.0) |" in table[3]
