@@ -79,6 +79,7 @@ class PolicyState(Frozen):
         deployed: how the policy is read off.
         seed: of the draws of a sampled policy.
         memory: hidden numbers of a recurrent policy's LSTM, or None.
+        selection: how it was chosen among several checkpoints; None: it was not.
     """
 
     format: Literal["quietdial-checkpoint/1"] = "quietdial-checkpoint/1"
@@ -95,9 +96,10 @@ class PolicyState(Frozen):
     deployed: Deployed = "argmax"
     seed: int = Field(default=0, ge=0, lt=2**64)
     memory: int | None = Field(default=None, ge=1)
+    selection: Mapping[str, Any] | None = None
 
     def showing(self, policy: LearnedPolicy) -> PolicyState:
-        """The same state with the knobs and the way of deployment that `policy` has."""
+        """The same state with the knobs, the deployment and the selection that `policy` has."""
         return self.model_copy(
             update={
                 "base_theta": policy.base_theta,
@@ -105,6 +107,7 @@ class PolicyState(Frozen):
                 "price": policy.multiplier,
                 "deployed": policy.deployed,
                 "seed": policy.seed,
+                "selection": (policy.training or {}).get("selection"),
             }
         )
 
@@ -169,7 +172,7 @@ def save_checkpoint(
         _sync_folder(root)
         for stale in root.glob(".step-*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
-        for _, old in _steps(root)[max(keep, 1) :]:
+        for _, old in checkpoints_in(root)[max(keep, 1) :]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -188,7 +191,7 @@ def latest_checkpoint(root: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    steps = _steps(root) if root.is_dir() else []
+    steps = checkpoints_in(root)
     if not steps:
         raise CheckpointError(f"{root}: holds no checkpoint (a folder named step-<number>)")
     return steps[0][1]
@@ -214,6 +217,7 @@ def load_policy(path: str | Path) -> LearnedPolicy:
                 "step": state.step,
                 "config": dict(state.config),
                 "multiplier": dict(state.multiplier),
+                **({} if state.selection is None else {"selection": dict(state.selection)}),
             },
             theta_scale=state.theta_scale,
             multiplier=state.price,
@@ -325,8 +329,10 @@ def _json_bytes(data: object) -> bytes:
     return (text + "\n").encode()
 
 
-def _steps(root: Path) -> list[tuple[int, Path]]:
-    """Checkpoints of a folder, newest first."""
+def checkpoints_in(root: Path) -> list[tuple[int, Path]]:
+    """Steps and folders of the checkpoints in a folder, newest first; none without the folder."""
+    if not root.is_dir():
+        return []
     steps = [
         (int(match.group(1)), entry)
         for entry in root.iterdir()

@@ -310,8 +310,9 @@ def onnx_bytes(actor: DeployedActor, policy: LearnedPolicy) -> bytes:
 
 
 def _interface(policy: LearnedPolicy) -> dict[str, Any]:
-    """What someone who holds only the ONNX file must know."""
+    """What someone who holds only the ONNX file must know; `feasible`: null if it was not asked."""
     spec = policy.spec
+    selection = (policy.training or {}).get("selection")
     return {
         "format": "quietdial-policy/1",
         "features": [[f.name, f.unit, f.low, f.high] for f in spec.features],
@@ -320,6 +321,7 @@ def _interface(policy: LearnedPolicy) -> dict[str, Any]:
         "max_dials": spec.max_dials,
         "decision_interval_s": spec.decision_interval_s,
         "fallback": "where valid is false: dial progressively",
+        "feasible": None if selection is None else selection["feasible"],
     }
 
 

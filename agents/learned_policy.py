@@ -217,6 +217,17 @@ class LearnedPolicy:
         return {} if knowledge == "believed" else {"knowledge": knowledge}
 
     @property
+    def selection(self) -> Mapping[str, Any] | None:
+        """How it was chosen among the checkpoints of its training; None if it was not."""
+        found = (self.training or {}).get("selection")
+        return found if isinstance(found, Mapping) else None
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether it is only the least violating checkpoint, none being feasible."""
+        return self.selection is not None and not self.selection["feasible"]
+
+    @property
     def knob_name(self) -> str | None:
         """`multiplier` if conditioned, else `base_theta`, `theta_scale` or None by action kind."""
         if self.spec.conditioned is not None:

@@ -105,3 +105,9 @@ def unwrapped(policy: Policy) -> Policy:
     while isinstance(policy, Wrapped):
         policy = policy.inner
     return policy
+
+
+def shown_name(policy: Policy) -> str:
+    """Name for tables and titles; it says so if no checkpoint of its training was feasible."""
+    infeasible = bool(getattr(unwrapped(policy), "infeasible", False))
+    return f"{policy.name} (infeasible)" if infeasible else policy.name

@@ -179,6 +179,41 @@ def _evaluate(args: Args) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class SelectArgs:
+    """Choose among the checkpoints of a run on selection days; the best becomes its policy."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder, finished or interrupted"""
+    scenario: str | None = None
+    """preset name or YAML file; none: the scenario that the policy was trained on"""
+    days: int = 32
+    """selection days, neither tuning nor test days"""
+    most_days_above: float = 0.7
+    """what the upper limit of the share of days above the cap must stay below"""
+
+
+def _select(args: Args) -> int:
+    """Choose a run's best checkpoint: the busiest that surely keeps the cap on selection days."""
+    asked = _parse(SelectArgs, args, "select")
+    from quietdial.experiments.report import candidates_table
+    from quietdial.experiments.selection import sentence
+    from quietdial.experiments.train import select_in_run
+
+    console = _console()
+    found = select_in_run(
+        asked.run,
+        None if asked.scenario is None else load_scenario(asked.scenario),
+        console,
+        n_days=asked.days,
+        most_days_above=asked.most_days_above,
+    )
+    console.print(candidates_table(found))
+    console.print(sentence(found.to_dict()), highlight=False)
+    console.print(f"Kept as the policy of the run: quietdial evaluate {asked.run}")
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
 class CalibrateArgs:
     """Fit the talk-time law of a scenario to a table of calls (CSV, also gzipped)."""
 
@@ -647,6 +682,7 @@ def _pacing_rules(args: Args) -> int:
 VERBS: dict[str, Callable[[Args], int]] = {
     "train": _train,
     "evaluate": _evaluate,
+    "select": _select,
     "calibrate": _calibrate,
     "export": _export,
     "play": _play,

@@ -13,6 +13,7 @@ from quietdial.envs.loading import read_yaml
 from quietdial.envs.randomise import draw_scenarios
 from quietdial.envs.scenario import Scenario, describe_validation_error, load_scenario
 from quietdial.experiments.evaluate import MAX_DAYS
+from quietdial.experiments.selection import MOST_DAYS_ABOVE, SELECT_DAYS
 
 RATE_WITHOUT_CAP: Final = 0.03
 """Silent / answered at which policies are compared where the rule has no limit."""
@@ -30,6 +31,19 @@ class JudgeConfig(BaseModel):
     )
     tune_days: int = Field(default=48, ge=2, le=MAX_DAYS, description="days for the knobs")
     test_days: int = Field(default=64, ge=2, le=MAX_DAYS, description="days for the figures")
+    select_days: int = Field(
+        default=SELECT_DAYS,
+        ge=2,
+        le=MAX_DAYS,
+        description="days on which the checkpoint is chosen, neither tuning nor test days",
+    )
+    most_days_above: float = Field(
+        default=MOST_DAYS_ABOVE,
+        gt=0,
+        le=1,
+        description="a checkpoint is feasible only if the upper 95 % limit of the share of days "
+        "above the cap is below this; with 32 days .7 means at most 16 days",
+    )
 
     def target(self, cap: float) -> float:
         """The silent rate that every knob is tuned to, fraction of answered."""

@@ -174,6 +174,30 @@ def _play_batch(
 ) -> PolicyDays:
     """Play days side by side; arguments as in :func:`play_days`."""
     world = make_world(policy, scenario, len(seeds))
+    totals, hours, windows = play_world(policy, world, seeds, done)
+    return PolicyDays(
+        policy.name, policy.knob_name, policy.knob, seeds, totals, hours=hours, windows=windows
+    )
+
+
+Columns = dict[str, NDArray[np.float64]]
+"""Numbers of each day by name, (D,) or (D, H)."""
+
+
+def play_world(
+    policy: Policy, world: World, seeds: NDArray[np.int64], done: Callable[[float], None]
+) -> tuple[Columns, Columns, Columns]:
+    """Play one episode in every row of a world.
+
+    Args:
+        policy: who decides.
+        world: the world.
+        seeds: one seed for each row, (B,); a seed may occur in several.
+        done: told the share that is done, in [0, 1].
+
+    Returns:
+        Totals, calls by hour and windows of every row, as `PolicyDays` has them.
+    """
     everywhere = np.ones(len(seeds), np.bool_)
     world.begin(everywhere, [int(seed) for seed in seeds])
     stretches = _stretches(world.scenario)
@@ -189,16 +213,14 @@ def _play_batch(
             counts[:, stretch.hour] += totals[name] - before[name]
         done(number / len(stretches))
     if not over:
-        raise QuietDialError(f"{scenario.name}: the episode is longer than its sessions")
+        raise QuietDialError(f"{world.scenario.name}: the episode is longer than its sessions")
     if world.shield is not None:
         totals = {**totals, **world.interventions()}
-    windows: dict[str, NDArray[np.float64]] = {}
+    windows: Columns = {}
     if world.is_full:
         first = world.windows()
         windows = {name: first[name][:, 0] for name in ("closed", "breached")}
-    return PolicyDays(
-        policy.name, policy.knob_name, policy.knob, seeds, totals, hours=hours, windows=windows
-    )
+    return totals, hours, windows
 
 
 def _play_steps(
@@ -481,6 +503,7 @@ def judge(
     target_rate: float,
     n_tune_days: int = 48,
     n_test_days: int = 64,
+    first: Tuned | None = None,
     report: Report | None = None,
 ) -> Verdict:
     """Tune every policy to one silent rate on the tuning days, compare on the test days.
@@ -491,6 +514,7 @@ def judge(
         target_rate: silent / answered that every knob is tuned to.
         n_tune_days: days for the knobs.
         n_test_days: days for the figures.
+        first: the judged policy, if it was tuned to that rate on those days already.
         report: progress callback.
     """
     cap = scenario.rule.cap
@@ -499,7 +523,7 @@ def judge(
             f"target_rate = {target_rate} must lie between 0 and 1 (the cap is {cap})"
         )
     tuning_days = tune_seeds(n_tune_days)
-    tuned = [tune(policies[0], scenario, target_rate, tuning_days, report=report)]
+    tuned = [first or tune(policies[0], scenario, target_rate, tuning_days, report=report)]
     if not tuned[0].reached and 0.0 < tuned[0].tuning_rate < 1.0:
         target_rate = tuned[0].tuning_rate  # a policy is compared at its own rate
     tuned += [
@@ -540,6 +564,7 @@ __all__ = [
     "judge",
     "make_world",
     "play_days",
+    "play_world",
     "rules",
     "select_seeds",
     "silent_rate",

@@ -11,8 +11,11 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from quietdial.agents.wrapped import shown_name
 from quietdial.envs.loading import write_json_atomic, write_text_atomic
 from quietdial.experiments.evaluate import Tuned, Verdict
+from quietdial.experiments.selection import Selection
+from quietdial.experiments.selection import sentence as selection_sentence
 from quietdial.experiments.stats import Interval
 
 COLUMNS = (
@@ -45,13 +48,13 @@ def rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """The table's rows as text, the judged policy first; the last column is it minus the row's."""
     first = verdict.summaries[0].name
     result: list[tuple[str, ...]] = []
-    for row in verdict.summaries:
+    for row, item in zip(verdict.summaries, verdict.tuned, strict=True):
         gap = ""
         if row.name != first:
             gap = _plus_minus(verdict.difference(row.name).utilisation, sign="+")
         result.append(
             (
-                row.name,
+                shown_name(item.policy),
                 "-" if row.knob is None else f"{row.knob_name} {row.knob:.4g}",
                 _plus_minus(row.utilisation),
                 _plus_minus(row.conversations_per_agent_h, scale=1.0),
@@ -94,6 +97,25 @@ def table(verdict: Verdict) -> Table:
     return shown
 
 
+def candidates_table(selection: Selection) -> Table:
+    """The checkpoints among which one was chosen, for a terminal."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("decisions", "utilisation\n%", "silent per\nanswered %", "days above\nthe cap %"):
+        shown.add_column(name)
+    shown.add_column("")
+    for one in selection.candidates:
+        row = one.summary
+        said = "feasible" if one.feasible else "infeasible"
+        shown.add_row(
+            f"{one.step:,}",
+            _plus_minus(row.utilisation),
+            _plus_minus(row.silent_rate),
+            _plus_minus(row.p_day_breaks_cap, digits=0),
+            f"{said}, chosen" if one is selection.chosen else said,
+        )
+    return shown
+
+
 def _markdown_table(verdict: Verdict) -> str:
     head = (*COLUMNS, f"{verdict.summaries[0].name} minus this [points]")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -121,6 +143,9 @@ def sentences(verdict: Verdict) -> list[str]:
         f"{judged.name} {met}: silent rate {judged.silent_rate.text(digits=2)}, upper 95 % limit "
         f"{upper:.2f} %; {alone}"
     ]
+    selection = getattr(verdict.tuned[0].policy, "selection", None)
+    if selection is not None:
+        lines.insert(0 if not selection["feasible"] else 1, selection_sentence(selection))
     first = verdict.tuned[0]
     limit = verdict.cap if verdict.cap < 1.0 else verdict.target_rate
     others = zip(verdict.tuned[1:], verdict.summaries[1:], verdict.at_equal_rate, strict=True)
@@ -193,6 +218,7 @@ def to_json(verdict: Verdict, extra: dict[str, Any]) -> dict[str, Any]:
         "scenario": verdict.scenario,
         "cap": verdict.cap,
         "target_rate": verdict.target_rate,
+        "selection": getattr(verdict.tuned[0].policy, "selection", None),
         "seeds": [int(seed) for seed in seeds],
         "tuning": [_tuning(item) for item in verdict.tuned],
         "figures": figures(verdict),

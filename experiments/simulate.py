@@ -17,6 +17,7 @@ from rich.table import Table
 from quietdial.agents.budget import decide
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
+from quietdial.agents.wrapped import shown_name
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.world import World
 from quietdial.envs.records import Assembler, CallRecord, Records
@@ -86,9 +87,10 @@ def find_policy(text: str) -> Policy:
 
 def policy_label(policy: Policy) -> str:
     """Name and knob of a policy, for titles and files."""
+    name = shown_name(policy)
     if policy.knob_name is None or policy.knob is None:
-        return policy.name
-    return f"{policy.name}, {policy.knob_name} {policy.knob:g}"
+        return name
+    return f"{name}, {policy.knob_name} {policy.knob:g}"
 
 
 @dataclass(slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,23 +39,27 @@ from quietdial.agents.learners.training import (
     make_training_env,
     train,
 )
-from quietdial.agents.policy import scenario_sha256
+from quietdial.agents.policy import Policy, scenario_sha256
 from quietdial.agents.rules.catalogue import rule_named
-from quietdial.envs.errors import CheckpointError, ConfigError
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.state import BREAK, COUNT, IDLE, IN_FLIGHT, TALK, WRAP
 from quietdial.envs.scenario import Scenario, load_scenario, preset_names
 from quietdial.experiments import plots, report
 from quietdial.experiments.config import RunConfig
 from quietdial.experiments.evaluate import (
+    Tuned,
     Verdict,
     judge,
     make_world,
     rules,
+    select_seeds,
     test_seeds,
+    tune,
     tune_seeds,
 )
 from quietdial.experiments.rundir import RunFolder, provenance
+from quietdial.experiments.selection import Selection, kept_policies, select, sentence
 from quietdial.experiments.tensorboard import (
     EvalQuantity,
     KVWriterFormat,
@@ -107,6 +113,7 @@ def run_training(
         "learner": config.learner.seed,
         "train": config.learner.seed * SEED_STRIDE,
         "tune": int(tune_seeds(2)[0]),
+        "select": int(select_seeds(2)[0]),
         "test": int(test_seeds(2)[0]),
     }
     folder = RunFolder.create(
@@ -141,18 +148,20 @@ def run_training(
                 f"Judge it with: quietdial evaluate {folder.path}"
             )
             return folder, None
+        first = _choose(trained.policy, folder.path / CHECKPOINTS_FOLDER, scenario, config, console)
         verdict = judge_with_progress(
-            trained.policy,
+            first.policy,
             scenario,
             console,
             target_rate=config.judge.target(scenario.rule.cap),
             n_tune_days=config.judge.tune_days,
             n_test_days=config.judge.test_days,
+            first=first,
         )
         best = verdict.tuned[0].policy
         if not isinstance(best, LearnedPolicy):
             raise TypeError("the judged policy comes first")
-        _keep_policy(folder.path, best, trained)
+        keep_chosen(folder.path, best)
         extra = {
             **provenance(command),
             "run": folder.path.name,
@@ -262,16 +271,54 @@ def _train(
         )
 
 
+def _choose(
+    newest: LearnedPolicy,
+    checkpoints: Path,
+    scenario: Scenario,
+    config: RunConfig,
+    console: Console,
+) -> Tuned:
+    """The best of the kept checkpoints, tuned to the target rate; its `training` says why.
+
+    All are looked at with the knob to which the newest is tuned, as they would be deployed.
+    """
+    judge, seeds = config.judge, tune_seeds(config.judge.tune_days)
+    target = judge.target(scenario.rule.cap)
+    with progress_bar(console) as bar:
+        task = bar.add_task("choosing", total=1.0)
+
+        def on_progress(label: str, share: float) -> None:
+            bar.update(task, description=f"choosing: {label}", completed=share)
+
+        tuned = tune(newest, scenario, target, seeds, report=on_progress)
+        like = tuned.policy if isinstance(tuned.policy, LearnedPolicy) else newest
+        policies = kept_policies(checkpoints, like)
+        selection = select(
+            policies,
+            scenario,
+            n_days=judge.select_days,
+            most_days_above=judge.most_days_above,
+            report=on_progress,
+        )
+        if selection.chosen.step != max(policies):
+            tuned = tune(selection.policy, scenario, target, seeds, report=on_progress)
+    console.print(sentence(selection.to_dict()), highlight=False)
+    chosen = selection.policy
+    knob = tuned.policy.knob
+    return replace(tuned, policy=chosen if knob is None else chosen.with_knob(knob))
+
+
 def judge_with_progress(
-    policy: LearnedPolicy,
+    policy: Policy,
     scenario: Scenario,
     console: Console,
     *,
     target_rate: float,
     n_tune_days: int,
     n_test_days: int,
+    first: Tuned | None = None,
 ) -> Verdict:
-    """Judge a learned policy against the rules, with a progress bar."""
+    """Judge a learned policy against the rules, with a progress bar; see `evaluate.judge`."""
     with progress_bar(console) as bar:
         task = bar.add_task("judging", total=1.0)
 
@@ -284,15 +331,64 @@ def judge_with_progress(
             target_rate=target_rate,
             n_tune_days=n_tune_days,
             n_test_days=n_test_days,
+            first=first,
             report=on_progress,
         )
 
 
-def _keep_policy(folder: Path, policy: LearnedPolicy, trained: TrainedPolicy) -> None:
-    if trained.checkpoint is None:
-        raise CheckpointError(f"{folder}: training left no checkpoint")
-    state = load_state(trained.checkpoint).showing(policy)
-    save_checkpoint(folder / POLICY_FOLDER, state, policy.tensors())
+def keep_chosen(run: Path, policy: LearnedPolicy) -> Path:
+    """Save the chosen policy of a run as its policy, in place of an earlier one.
+
+    Args:
+        run: the run folder.
+        policy: one of its checkpoints, with the knob and the selection that it has now.
+
+    Returns:
+        The folder of the saved policy.
+    """
+    step = int((policy.training or {}).get("step", -1))
+    state = load_state(run / CHECKPOINTS_FOLDER / f"step-{step}").showing(policy)
+    shutil.rmtree(run / POLICY_FOLDER, ignore_errors=True)
+    return save_checkpoint(run / POLICY_FOLDER, state, policy.tensors())
+
+
+def select_in_run(
+    run: Path, scenario: Scenario | None, console: Console, *, n_days: int, most_days_above: float
+) -> Selection:
+    """Choose among the checkpoints of a run (finished or interrupted) and keep the best.
+
+    With the knob of the run's policy, if it has one already.
+
+    Args:
+        run: the run folder.
+        scenario: the world; None: the one that the policies were trained on.
+        console: where progress goes.
+        n_days: selection days.
+        most_days_above: see `selection.MOST_DAYS_ABOVE`.
+
+    Raises:
+        CheckpointError: the run holds no checkpoint that can be read.
+    """
+    has_policy = (run / POLICY_FOLDER).is_dir()
+    like = load_policy(run / POLICY_FOLDER) if has_policy else None
+    policies = kept_policies(run / CHECKPOINTS_FOLDER, like)
+    if scenario is None:
+        scenario = policy_scenario(run, policies[max(policies)])
+    with progress_bar(console) as bar:
+        task = bar.add_task("choosing", total=1.0)
+
+        def on_progress(label: str, share: float) -> None:
+            bar.update(task, description=f"choosing: {label}", completed=share)
+
+        selection = select(
+            policies,
+            scenario,
+            n_days=n_days,
+            most_days_above=most_days_above,
+            report=on_progress,
+        )
+    keep_chosen(run, selection.policy)
+    return selection
 
 
 def load_run_policy(path: str | Path) -> LearnedPolicy:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.optimal_policy import OptimalMarkov
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules import catalogue as rules
 from quietdial.agents.wrapped import Wrapped
-from quietdial.envs.errors import ConfigError
+from quietdial.envs.errors import CheckpointError, ConfigError
 from quietdial.envs.pacing.markov import MarkovWorld
 from quietdial.envs.scenario import Scenario
 
@@ -81,9 +82,21 @@ def entries_for(scenario: Scenario, runs: tuple[str, ...] = ()) -> list[Entry]:
 
 
 def run_name(run: str) -> str:
-    """Name of a learned policy in the table: the last parts of its folder."""
+    """Name of a learned policy in the table: the last part of its folder, and if it is infeasible.
+
+    A folder that cannot be read has its name all the same: whether it fits is found when it plays.
+    """
+    from quietdial.agents.checkpoint import load_state  # needs safetensors
+
     parts = [part for part in run.replace("\\", "/").split("/") if part not in ("", ".", "policy")]
-    return f"learned:{parts[-1] if parts else run}"
+    name = f"learned:{parts[-1] if parts else run}"
+    for folder in (Path(run) / "policy", Path(run)):
+        try:
+            chosen = load_state(folder).selection
+        except CheckpointError:
+            continue
+        return name if chosen is None or chosen["feasible"] else f"{name}-infeasible"
+    return name
 
 
 def entry_named(name: str, scenario: Scenario, runs: tuple[str, ...] = ()) -> Entry:

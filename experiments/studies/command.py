@@ -14,6 +14,7 @@ from quietdial.experiments.rundir import writable_file, writable_folder
 from quietdial.experiments.studies.pool import Trained
 
 STUDIES: Final[dict[str, str]] = {
+    "budget-loop": "budget_loop",
     "compliance": "compliance",
     "generalist": "generalist",
     "hard-worlds": "hard_worlds",

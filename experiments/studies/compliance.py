@@ -1,9 +1,9 @@
 """What keeps the cap on every day, and what it costs: the result `compliance`.
 
-Days of 8 hours in the study's world, at least 1,000 for every setting, and windows of 40 hours:
-rules and trained policies alone, behind the borrowing and the deterministic shield, and with the
-budget loop; policies that dial everything or at random behind the deterministic shield; worlds in
-which a condition of its theorem fails, the excess told by cause. Who plays where: protected.py.
+Days of 8 hours in the study's world, at least 1,000 for every setting: rules without a shield, with
+the borrowing and with the deterministic one, policies that dial everything or at random behind the
+deterministic one, and worlds in which a condition of its theorem fails, the excess told by cause.
+Who plays where: protected.py. Trained policies and loops around any policy: budget_loop.py.
 """
 
 from __future__ import annotations
@@ -31,16 +31,8 @@ from quietdial.experiments.stats import (
     paired_difference,
     ratio_interval,
 )
-from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.paired import fingerprint
-from quietdial.experiments.studies.pool import train_all
-from quietdial.experiments.studies.protected import (
-    FLOORS,
-    Setting,
-    learned_settings,
-    settings,
-)
-from quietdial.experiments.studies.realistic import SEEDS, jobs_of
+from quietdial.experiments.studies.protected import Setting, settings
 
 NAME: Final = "compliance"
 PAGE: Final = Path("docs/compliance.md")
@@ -176,7 +168,7 @@ def page_table(figures: Sequence[Mapping[str, Any]]) -> str:
         rows.setdefault(setting, {})[what] = one
     lines = [
         "| World | Policy | Utilisation % | Silent % | Days above the cap % | Worst day % | "
-        "Cost against the policy alone, points |",
+        "Cost of the shield, points |",
         "|---|---|---|---|---|---|---|",
     ]
     for setting, cells in rows.items():
@@ -200,23 +192,17 @@ def _cell(one: Mapping[str, Any] | None, column: str) -> str:
     return f"{value:.{digits}f} ({lo:.{digits}f} to {hi:.{digits}f})"
 
 
-def run(
-    *,
-    work: Path,
-    processes: int,
-    output: Path | None,
-    console: Console,
-    n_days: int = N_DAYS,
-    n_tune_days: int = N_TUNE_DAYS,
-) -> None:
-    """Train what is missing, play every setting, show the table and write the figures."""
-    jobs = {floor: jobs_of(floor) for floor in FLOORS}
-    every = [job for floor in FLOORS for job in jobs[floor]]
-    trained = train_all(every, work, processes, progress(console))
-    asked = settings(n_tune_days)
-    for floor in FLOORS:
-        asked += learned_settings(floor, [trained[job.key] for job in jobs[floor]])
-    seeds = test_seeds(n_days)
+def play_all(
+    asked: Sequence[Setting], seeds: NDArray[np.int64], work: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Play every setting, show the table, and give the figures.
+
+    Args:
+        asked: the settings; one without a shield or loop before those that name it as `bare`.
+        seeds: consecutive seeds of the days, (D,).
+        work: folder that keeps the days that were played.
+        console: where progress and the table go.
+    """
     table = Table("world", "policy", "utilisation", "silent", "days above", "worst day", "cost")
     figures: list[dict[str, Any]] = []
     bare: dict[tuple[str, str], PolicyDays] = {}
@@ -239,10 +225,24 @@ def run(
         )
         console.print(f"{setting.world}: {setting.label}", highlight=False)
     console.print(table)
+    return figures
+
+
+def run(
+    *,
+    work: Path,
+    processes: int,
+    output: Path | None,
+    console: Console,
+    n_days: int = N_DAYS,
+    n_tune_days: int = N_TUNE_DAYS,
+) -> None:
+    """Play every setting, show the table and write the figures; nothing is trained here."""
+    del processes
+    figures = play_all(settings(n_tune_days), test_seeds(n_days), work, console)
     if output is not None:
         command = f"quietdial study {NAME} --output {output}"
-        said = f"training {SEEDS}, a share of the days each; test days 0 to {n_days - 1}, rules "
-        said += f"tuned on tuning days 0 to {n_tune_days - 1}, loops on tuning days 0 to 399"
+        said = f"test days 0 to {n_days - 1}, rules tuned on tuning days 0 to {n_tune_days - 1}"
         write_json_atomic(output, result_file(NAME, command, said, figures))
         if PAGE.is_file():
             put_figures(PAGE, page_table(figures))

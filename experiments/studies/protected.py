@@ -1,15 +1,13 @@
-"""Who plays in which world in the study of compliance: policies, shields, loops and worlds."""
+"""Who plays in which world in the study of compliance: policies, shields and worlds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.agents.budget import BudgetFeedback
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules import FixedRatio, Marginal
 from quietdial.agents.rules.feedback import MarginalBudget
@@ -21,36 +19,10 @@ from quietdial.experiments.evaluate import tune, tune_seeds
 
 FLOORS: Final = ("study-real-10", "study-real-25")
 TARGET: Final = 0.03
-LEARNER: Final = "ppo-lagrangian"
 
 DETERMINISTIC: Final = Shield("deterministic")
 BORROWING: Final = Shield("borrowing")
 RESERVING: Final = Shield("deterministic", reserves=True)
-
-LONG_H: Final = 40.0
-LONG_DAYS: Final = {"study-real-10": 400, "study-real-25": 200}
-"""Length of a long window, and how many are played: five times the work of a day each."""
-
-
-class Loop(NamedTuple):
-    """Settings of a budget loop and of the borrowing shield around it."""
-
-    kappa: float
-    target: float
-    answers_per_agent_s: float
-
-    @property
-    def shield(self) -> Shield:
-        """The borrowing shield."""
-        return Shield("borrowing", answers_per_agent_s=self.answers_per_agent_s)
-
-
-CHOSEN: Final = {
-    "study-real-10": Loop(10.0, 0.0265, 0.012),
-    "study-real-25": Loop(10.0, 0.0265, 0.0046),
-}
-"""Settings that were busiest on tuning days with at most 1 % of them above the cap, among kappa 3
-to 30, target 2.4 to 2.8 % and .0023 to .012 answered calls per agent-second."""
 
 
 @dataclass(frozen=True)
@@ -141,36 +113,31 @@ def broken_worlds() -> dict[str, Scenario]:
 
 
 def settings(n_tune_days: int) -> list[Setting]:
-    """All settings of rules, tuned ones included."""
+    """All settings, tuned rules included."""
     seeds = tune_seeds(n_tune_days)
     found: list[Setting] = []
     for name in FLOORS:
         scenario = load_scenario(name)
-        found += _with(scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC)
-        found += _with(scenario, "marginal .012", Marginal(0.012))
+        found += alone_and_behind(
+            scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC
+        )
+        found += alone_and_behind(scenario, "marginal .012", Marginal(0.012))
         for target in (0.027, 0.024):
             fed = MarginalBudget(kappa=10.0, target=target)
             label = f"budget {100 * target:g} %"
-            found += _with(scenario, label, fed, BORROWING, DETERMINISTIC)
-        loop = CHOSEN[name]
-        fed = MarginalBudget(kappa=loop.kappa, target=loop.target)
-        found += _with(scenario, f"budget {100 * loop.target:g} %", fed, loop.shield)
+            found += alone_and_behind(scenario, label, fed, BORROWING, DETERMINISTIC)
         ruled = (
             ("fixed ratio", FixedRatio(3.0)),
             ("predict1", Predict1(50.0, max_silent_pct=100.0)),
         )
         for label, rule in ruled:
             best = tune(rule, scenario, TARGET, seeds).policy
-            label += " at 3 %"
-            found += _with(scenario, label, best, BORROWING, DETERMINISTIC)
-            fed = Shielded(BudgetFeedback(best, loop.kappa, loop.target), loop.shield)
-            behind = f"{label} + budget + {_name_of(loop.shield)}"
-            found.append(Setting(name, behind, (fed,), scenario, label))
+            found += alone_and_behind(scenario, f"{label} at 3 %", best, BORROWING, DETERMINISTIC)
         for reckless in (False, True):
             dialer = AlwaysDials(scenario.max_dials, random=reckless)
             found.append(_behind(name, scenario, dialer, DETERMINISTIC))
     for name, scenario in broken_worlds().items():
-        found += _with(scenario, "marginal .02", Marginal(0.02), DETERMINISTIC)
+        found += alone_and_behind(scenario, "marginal .02", Marginal(0.02), DETERMINISTIC)
         if "log-off" in name:
             dialer = AlwaysDials(scenario.max_dials)
             found.append(_behind(name, scenario, Marginal(0.02), RESERVING))
@@ -181,45 +148,18 @@ def settings(n_tune_days: int) -> list[Setting]:
         shield = Shield(period_s=period_s)
         for policy in (Marginal(0.02), AlwaysDials(stale.max_dials)):
             found.append(_behind(f"placer {period_s:g} s", stale, policy, shield))
-    return [*found, *long_windows()]
-
-
-def long_windows() -> list[Setting]:
-    """One window of 40 hours, played through as in the science study."""
-    found: list[Setting] = []
-    for name in FLOORS:
-        episode = {"duration_s": LONG_H * 3600.0}
-        scenario = changed(load_scenario(name), f"{name} {LONG_H:g} h", episode=episode)
-        rows = _with(scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC)
-        found += [row._replace(n_days=LONG_DAYS[name]) for row in rows]
     return found
 
 
-def learned_settings(name: str, policies: Sequence[Policy]) -> list[Setting]:
-    """Trained policies of one floor: alone, behind shields, and with the budget loop."""
-    scenario, loop = load_scenario(name), CHOSEN[name]
-    fed = [BudgetFeedback(policy, loop.kappa, loop.target) for policy in policies]
-    budget = f"{LEARNER} + budget"
-    forms: dict[str, Sequence[Policy]] = {
-        LEARNER: policies,
-        f"{budget} + {_name_of(loop.shield)}": [Shielded(one, loop.shield) for one in fed],
-        f"{LEARNER} + deterministic": [Shielded(one, DETERMINISTIC) for one in policies],
-        f"{LEARNER} + borrowing": [Shielded(one, BORROWING) for one in policies],
-        budget: fed,
-    }
-    return [
-        Setting(name, label, tuple(who), scenario, None if label == LEARNER else LEARNER)
-        for label, who in forms.items()
-    ]
-
-
-def _name_of(shield: Shield) -> str:
+def shield_name(shield: Shield) -> str:
     """A shield in the words of the table."""
     pace = shield.answers_per_agent_s
     return shield.kind if pace is None else f"{shield.kind}, r {pace:g}"
 
 
-def _with(scenario: Scenario, label: str, policy: Policy, *shields: Shield) -> list[Setting]:
+def alone_and_behind(
+    scenario: Scenario, label: str, policy: Policy, *shields: Shield
+) -> list[Setting]:
     """A policy alone, and behind each shield."""
     world = scenario.name
     return [
@@ -227,7 +167,7 @@ def _with(scenario: Scenario, label: str, policy: Policy, *shields: Shield) -> l
         *(
             Setting(
                 world,
-                f"{label} + {_name_of(shield)}",
+                f"{label} + {shield_name(shield)}",
                 (Shielded(policy, shield),),
                 scenario,
                 label,

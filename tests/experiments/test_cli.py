@@ -36,6 +36,7 @@ TINY = [
     "--learner.checkpoint-every=1",
     "--judge.tune-days=4",
     "--judge.test-days=4",
+    "--judge.select-days=4",
 ]
 
 
@@ -86,6 +87,7 @@ def test_train__leaves_a_complete_run_folder(run):
         "learner": 1,
         "train": 4096,
         "tune": 1_000_000_000,
+        "select": 2_000_000_000,
         "test": 3_000_000_000,
     }
     assert (run / "evaluation.png").stat().st_size > 10_000

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.rules import Marginal
 from quietdial.agents.shields import Shielded
 from quietdial.envs import load_scenario
@@ -15,7 +14,6 @@ from quietdial.envs.pacing.shield import Shield
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import play_days
 from quietdial.experiments.studies import compliance, protected
-from quietdial.experiments.studies.pool import TrainJob
 
 
 def short(duration_s=3600.0):
@@ -78,38 +76,12 @@ def test_play_setting__gives_each_trained_policy_its_share_of_the_same_days():
     assert f"{by_policy[0]:.4f}, {by_policy[1]:.4f}" in first["note"]
 
 
-def test_learned_settings__put_the_loop_inside_the_shield():
-    rows = protected.learned_settings("study-real-10", [Marginal(0.02), Marginal(0.03)])
-    names = {row.label: [policy.name for policy in row.policies] for row in rows}
-    assert names["ppo-lagrangian"] == ["marginal"] * 2
-    assert (
-        names["ppo-lagrangian + budget + borrowing, r 0.012"] == ["marginal+budget+borrowing"] * 2
-    )
-    assert {row.bare for row in rows} == {None, "ppo-lagrangian"}
-
-
-def test_long_windows__last_40_hours_each():
-    for row in protected.long_windows():
-        assert row.scenario.episode.duration_s == 144_000.0
-        assert row.world.endswith(" 40 h")
-
-
 def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tmp_path):
     scenario = short()
     bare = protected.Setting("w", "rule", (Marginal(0.1),), scenario)
     behind = (Shielded(Marginal(0.1), Shield()),)
     kept = protected.Setting("w", "rule + deterministic", behind, scenario, "rule")
     monkeypatch.setattr(compliance, "settings", lambda n: [bare, kept])
-    monkeypatch.setattr(compliance, "FLOORS", ("w",))
-    tiny = LearnerConfig(
-        total_steps=1024, n_envs=16, n_steps=32, batch_size=256, horizon_s=300.0, seed=1
-    )
-    monkeypatch.setattr(compliance, "jobs_of", lambda floor: [TrainJob("tiny", tiny, scenario)])
-    monkeypatch.setattr(
-        compliance,
-        "learned_settings",
-        lambda floor, policies: [protected.Setting("w", "learnt", tuple(policies), scenario)],
-    )
     monkeypatch.chdir(tmp_path)
     shown = io.StringIO()
     console = Console(file=shown, width=150)
@@ -124,7 +96,6 @@ def test_run__shows_every_setting_and_writes_figures_with_bounds(monkeypatch, tm
     assert figures["w, rule + deterministic: cost"]["value"] < 0
     assert "rule + deterministic" in shown.getvalue()
     table = compliance.page_table(list(figures.values())).splitlines()
-    assert len(table) == 5
+    assert len(table) == 4
     assert "| w | rule + deterministic | " in table[3]
-    assert "| w | learnt | " in table[4]
     assert "| 0 (below 25.0) |" in table[3]

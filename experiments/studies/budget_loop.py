@@ -1,0 +1,155 @@
+"""The budget loop inside the borrowing shield, around rules and trained policies: `budget-loop`.
+
+Settings of loop and shield that were chosen on tuning days, on 1,000 test days; trained policies of
+three seeds alone, behind both shields and with the loop, each seed on a third of the days; and what
+the shields cost on windows of 40 hours. The rest of what keeps the cap: the study `compliance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rich.console import Console
+
+from quietdial.agents.budget import BudgetFeedback
+from quietdial.agents.policy import Policy
+from quietdial.agents.rules import Marginal
+from quietdial.agents.rules.unicom import Predict1
+from quietdial.agents.shields import Shielded
+from quietdial.envs.loading import write_json_atomic
+from quietdial.envs.pacing.shield import Shield
+from quietdial.envs.scenario import changed, load_scenario
+from quietdial.experiments.bench.results import put_figures, result_file
+from quietdial.experiments.evaluate import test_seeds, tune, tune_seeds
+from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.compliance import N_DAYS, N_TUNE_DAYS, PAGE, page_table, play_all
+from quietdial.experiments.studies.pool import train_all
+from quietdial.experiments.studies.protected import (
+    BORROWING,
+    DETERMINISTIC,
+    FLOORS,
+    TARGET,
+    Setting,
+    alone_and_behind,
+    shield_name,
+)
+from quietdial.experiments.studies.realistic import LEARNER, SEEDS, jobs_of
+
+NAME: Final = "budget-loop"
+COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+
+LEARNED_DAYS: Final = 300
+"""Days of a setting of trained policies, a third for each seed; a rule's day is a hundred times
+faster, since it is played in compiled code."""
+
+LONG_H: Final = 40.0
+LONG_WINDOWS: Final = {"study-real-10": 400, "study-real-25": 100}
+"""Length of a long window, and how many are played: each is the work of five days."""
+
+
+class Loop(NamedTuple):
+    """Settings of a budget loop and of the borrowing shield around it."""
+
+    kappa: float
+    target: float
+    answers_per_agent_s: float
+
+    @property
+    def shield(self) -> Shield:
+        """The borrowing shield."""
+        return Shield("borrowing", answers_per_agent_s=self.answers_per_agent_s)
+
+    def around(self, policy: Policy) -> BudgetFeedback:
+        """The loop around a policy."""
+        return BudgetFeedback(policy, self.kappa, self.target)
+
+
+CHOSEN: Final = {
+    "study-real-10": Loop(10.0, 0.0265, 0.012),
+    "study-real-25": Loop(10.0, 0.0265, 0.0046),
+}
+"""Chosen on tuning days: the busiest with at most 1 % of days above the cap, among kappa 3 to 30,
+target 2.4 to 2.8 % and .0023 to .015 answered calls per agent-second (10 agents, 400 days)."""
+
+
+def rule_settings(name: str, n_tune_days: int) -> list[Setting]:
+    """Rules on one floor: the marginal rule, and Predict1 with a loop that it does not have."""
+    scenario, loop = load_scenario(name), CHOSEN[name]
+    found: list[Setting] = []
+    rules: list[tuple[str, Policy]] = [("marginal .02", Marginal(0.02))]
+    if name == FLOORS[0]:
+        rule = Predict1(50.0, max_silent_pct=100.0)
+        best = tune(rule, scenario, TARGET, tune_seeds(n_tune_days)).policy
+        rules.append(("predict1 at 3 %", best))
+    for label, policy in rules:
+        fed = loop.around(policy)
+        behind = f"{label} + budget + {shield_name(loop.shield)}"
+        found += [
+            Setting(name, label, (policy,), scenario),
+            Setting(name, behind, (Shielded(fed, loop.shield),), scenario, label),
+            Setting(name, f"{label} + budget", (fed,), scenario, label),
+        ]
+    return found
+
+
+def long_windows() -> list[Setting]:
+    """One window of 40 hours, played through as in the science study."""
+    found: list[Setting] = []
+    for name in FLOORS:
+        episode = {"duration_s": LONG_H * 3600.0}
+        scenario = changed(load_scenario(name), f"{name} {LONG_H:g} h", episode=episode)
+        rows = alone_and_behind(scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC)
+        found += [row._replace(n_days=LONG_WINDOWS[name]) for row in rows]
+    return found
+
+
+def learned_settings(
+    name: str, policies: Sequence[Policy], n_days: int = LEARNED_DAYS
+) -> list[Setting]:
+    """Trained policies of one floor: alone, with the loop, and behind shields."""
+    scenario, loop = load_scenario(name), CHOSEN[name]
+    fed = [loop.around(policy) for policy in policies]
+    forms: dict[str, Sequence[Policy]] = {
+        LEARNER: policies,
+        f"{LEARNER} + budget + {shield_name(loop.shield)}": [
+            Shielded(one, loop.shield) for one in fed
+        ],
+        f"{LEARNER} + deterministic": [Shielded(one, DETERMINISTIC) for one in policies],
+        f"{LEARNER} + borrowing": [Shielded(one, BORROWING) for one in policies],
+        f"{LEARNER} + budget": fed,
+    }
+    return [
+        Setting(
+            name, label, tuple(who), scenario, None if label == LEARNER else LEARNER, n_days=n_days
+        )
+        for label, who in forms.items()
+    ]
+
+
+def run(
+    *,
+    work: Path,
+    processes: int,
+    output: Path | None,
+    console: Console,
+    n_days: int = N_DAYS,
+    n_tune_days: int = N_TUNE_DAYS,
+) -> None:
+    """Train what is missing, play every setting, show and write (see `command.Study`)."""
+    jobs = {floor: jobs_of(floor) for floor in FLOORS}
+    every = [job for floor in FLOORS for job in jobs[floor]]
+    trained = train_all(every, work, processes, progress(console))
+    asked = [row for floor in FLOORS for row in rule_settings(floor, n_tune_days)]
+    asked += long_windows()
+    for floor in FLOORS:
+        asked += learned_settings(floor, [trained[job.key] for job in jobs[floor]])
+    figures = play_all(asked, test_seeds(n_days), work, console)
+    if output is None:
+        return
+    seeds = f"training {SEEDS}, a third of the days each; test days from 0 on; Predict1 tuned on "
+    seeds += f"tuning days 0 to {n_tune_days - 1}, loops on tuning days 0 to 399"
+    write_json_atomic(output, result_file(NAME, COMMAND, seeds, figures))
+    if PAGE.is_file():
+        put_figures(PAGE, page_table(figures), NAME)
