@@ -99,7 +99,7 @@ def long_windows() -> list[Setting]:
     found: list[Setting] = []
     for name in FLOORS:
         episode = {"duration_s": LONG_H * 3600.0}
-        scenario = changed(load_scenario(name), f"{name} {LONG_H:g} h", episode=episode)
+        scenario = changed(load_scenario(name), f"{name}-{LONG_H:g}h", episode=episode)
         rows = alone_and_behind(scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC)
         found += [row._replace(n_days=LONG_WINDOWS[name]) for row in rows]
     return found

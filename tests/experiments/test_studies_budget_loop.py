@@ -29,7 +29,7 @@ def test_learned_settings__put_the_loop_inside_the_shield():
 def test_long_windows__last_40_hours_each():
     for row in budget_loop.long_windows():
         assert row.scenario.episode.duration_s == 144_000.0
-        assert row.world.endswith(" 40 h")
+        assert row.world.endswith("-40h")
 
 
 @pytest.fixture
@@ -74,5 +74,5 @@ def test_run__trains_plays_and_writes_costs_against_the_policy_alone(monkeypatch
     fed = "small, ppo-lagrangian + budget + borrowing, r 0.005"
     assert f"{fed}: cost" in figures
     assert figures["small, marginal .02 + budget: cost"]["n"] == 6
-    assert figures["small 1 h, marginal .02 + deterministic: days above the cap"]["n"] == 2
-    assert "small 1 h: marginal .02 + borrowing" in shown.getvalue()
+    assert figures["small-1h, marginal .02 + deterministic: days above the cap"]["n"] == 2
+    assert "small-1h: marginal .02 + borrowing" in shown.getvalue()
