@@ -63,6 +63,7 @@ class JudgedFloor(NamedTuple):
 
     Attributes:
         name: its name in tables.
+        seed: seed of its draw.
         said: what is special about it.
         inside: whether it lies inside the range of the training floors.
         ranges: what the draw changes of `ScenarioRanges`.
@@ -71,6 +72,7 @@ class JudgedFloor(NamedTuple):
     """
 
     name: str
+    seed: int
     said: str
     inside: bool
     ranges: Mapping[str, Any]
@@ -87,32 +89,35 @@ _PLAIN: Final[dict[str, Any]] = {
 
 
 def _judged(
-    name: str, said: str, days: tuple[int, int], *, inside: bool = True, **ranges: Any
+    name: str, seed: int, said: str, days: tuple[int, int], *, inside: bool = True, **ranges: Any
 ) -> JudgedFloor:
-    return JudgedFloor(name, said, inside, {**_PLAIN, **ranges}, *days)
+    return JudgedFloor(name, seed, said, inside, {**_PLAIN, **ranges}, *days)
 
 
 JUDGED: Final = (
     _judged(
         "agents-5",
+        0,
         "exponential talk",
-        (48, 96),
+        (32, 64),
         n_agents=(5, 5),
         p_answer=(0.25, 0.5),
         talk_kinds=("exponential",),
     ),
     _judged(
         "agents-10",
+        1,
         "lognormal talk",
-        (32, 64),
+        (24, 48),
         n_agents=(10, 10),
         p_answer=(0.08, 0.15),
         talk_kinds=("lognormal",),
     ),
     _judged(
         "agents-25-amd",
+        2,
         "gamma talk, detector that takes people for machines",
-        (24, 48),
+        (16, 32),
         n_agents=(25, 25),
         p_answer=(0.15, 0.3),
         talk_kinds=("gamma",),
@@ -121,6 +126,7 @@ JUDGED: Final = (
     ),
     _judged(
         "agents-50-late",
+        3,
         "Weibull talk, agents seen late",
         (16, 32),
         n_agents=(50, 50),
@@ -131,14 +137,16 @@ JUDGED: Final = (
     ),
     _judged(
         "agents-100",
+        4,
         "two kinds of talk",
-        (12, 24),
+        (8, 16),
         n_agents=(100, 100),
         p_answer=(0.08, 0.2),
         talk_kinds=("two_kinds",),
     ),
     _judged(
         "agents-3",
+        5,
         "fewer agents than in training",
         (32, 64),
         inside=False,
@@ -148,6 +156,7 @@ JUDGED: Final = (
     ),
     _judged(
         "answers-3-percent",
+        6,
         "fewer answers than in training, 25 agents",
         (16, 32),
         inside=False,
@@ -157,6 +166,7 @@ JUDGED: Final = (
     ),
     _judged(
         "agents-300",
+        7,
         "more agents than in training",
         (6, 12),
         inside=False,
@@ -168,9 +178,8 @@ JUDGED: Final = (
 
 
 def scenario_of(floor: JudgedFloor) -> Scenario:
-    """The floor's scenario, drawn with the number of its place for a seed."""
-    drawn = draw_scenario(ScenarioRanges(**floor.ranges), JUDGED.index(floor))
-    return changed(drawn, floor.name)
+    """The floor's scenario."""
+    return changed(draw_scenario(ScenarioRanges(**floor.ranges), floor.seed), floor.name)
 
 
 def training_floors() -> tuple[Scenario, ...]:
@@ -445,8 +454,8 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     days = ", ".join(f"{floor.name} {floor.n_tune} and {floor.n_test}" for floor in JUDGED)
     seeds = (
         f"training {SEEDS}; training floors draw_scenarios({N_FLOORS}, {FLOORS_SEED}); judged "
-        f"floors draw_scenario(ranges, 0 to {len(JUDGED) - 1}); tuning and test days of "
-        f"experiments/evaluate.py: {days}"
+        f"floors draw_scenario with {', '.join(str(floor.seed) for floor in JUDGED)}; tuning and "
+        f"test days of experiments/evaluate.py: {days}"
     )
     result = result_file(NAME, COMMAND, seeds, figures)
     write_json_atomic(output, result)
