@@ -54,7 +54,7 @@ SPECIALIST_STEPS: Final = 655_360
 N_EPOCHS: Final = 2
 """Passes over each rollout: half of the default, to spend the time on more floors."""
 RULES: Final = ("fixed-ratio", "marginal")
-N_WATCHED_DAYS: Final = 6
+N_WATCHED_DAYS: Final = 4
 """Days on which the departures from the base rule are counted."""
 
 
@@ -99,7 +99,7 @@ JUDGED: Final = (
         "agents-5",
         0,
         "exponential talk",
-        (32, 64),
+        (24, 48),
         n_agents=(5, 5),
         p_answer=(0.25, 0.5),
         talk_kinds=("exponential",),
@@ -108,7 +108,7 @@ JUDGED: Final = (
         "agents-10",
         1,
         "lognormal talk",
-        (24, 48),
+        (16, 32),
         n_agents=(10, 10),
         p_answer=(0.08, 0.15),
         talk_kinds=("lognormal",),
@@ -117,7 +117,7 @@ JUDGED: Final = (
         "agents-25-amd",
         2,
         "gamma talk, detector that takes people for machines",
-        (16, 32),
+        (12, 24),
         n_agents=(25, 25),
         p_answer=(0.15, 0.3),
         talk_kinds=("gamma",),
@@ -128,7 +128,7 @@ JUDGED: Final = (
         "agents-50-late",
         3,
         "Weibull talk, agents seen late",
-        (16, 32),
+        (12, 24),
         n_agents=(50, 50),
         p_answer=(0.25, 0.5),
         talk_kinds=("weibull",),
@@ -136,19 +136,10 @@ JUDGED: Final = (
         feed_delay_s=(1, 3),
     ),
     _judged(
-        "agents-100",
-        4,
-        "two kinds of talk",
-        (8, 16),
-        n_agents=(100, 100),
-        p_answer=(0.08, 0.2),
-        talk_kinds=("two_kinds",),
-    ),
-    _judged(
         "agents-3",
         5,
         "fewer agents than in training",
-        (32, 64),
+        (24, 48),
         inside=False,
         n_agents=(3, 3),
         p_answer=(0.15, 0.3),
@@ -158,21 +149,11 @@ JUDGED: Final = (
         "answers-3-percent",
         6,
         "fewer answers than in training, 25 agents",
-        (16, 32),
+        (12, 24),
         inside=False,
         n_agents=(25, 25),
         p_answer=(0.03, 0.03),
         talk_kinds=("lognormal",),
-    ),
-    _judged(
-        "agents-300",
-        7,
-        "more agents than in training",
-        (6, 12),
-        inside=False,
-        n_agents=(300, 300),
-        p_answer=(0.25, 0.5),
-        talk_kinds=("weibull",),
     ),
 )
 
