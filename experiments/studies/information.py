@@ -41,8 +41,8 @@ FLOORS: Final = (10, 5)
 LEARNERS_ON: Final = (10,)
 """Floors on which learners are trained."""
 
-DAYS: Final = Days(tune=64, test=160, tolerance=0.04, most_trials=6)
-N_STEPS: Final = 1_500_000
+DAYS: Final = Days(tune=32, test=96, tolerance=0.05, most_trials=5)
+N_STEPS: Final = 1_200_000
 """Decisions that a learner trains on."""
 
 _SCORES: Final = (0.001, 0.004)  # half-widths that the origin states for its table of scores
