@@ -18,6 +18,7 @@ from quietdial.agents.chance import draw, hash_of
 from quietdial.agents.policy import THETA_RANGE, PolicySpec, checked_knob, log_multiplier, theta_of
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.control import THETAS
+from quietdial.envs.pacing.spec import N_RESIDUALS
 
 THETA_SCALE_RANGE: Final = (0.01, 100.0)
 """Allowed factors on the thresholds that a policy chooses."""
@@ -351,7 +352,10 @@ class LearnedPolicy:
         if self.spec.action == "theta" and self.spec.theta_range is not None:
             return self._scaled(theta_of(np.tanh(numbers), self.spec.theta_range), factor)
         if factor is not None and self.spec.action != "threshold":
-            numbers = numbers + np.log(factor)[:, None] * np.arange(numbers.shape[1])
+            order = np.arange(numbers.shape[1])  # of dials, fewest first
+            if self.spec.action == "residual_choice":
+                order %= N_RESIDUALS
+            numbers = numbers + np.log(factor)[:, None] * order
         if u is None:
             chosen: NDArray[np.int64] = numbers.argmax(axis=1).astype(np.int64, copy=False)
         else:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from quietdial.experiments import plots
+from quietdial.experiments.bench.results import made_by
 
 PAGE: Final = Path("docs/information.md")
 """Page whose tables are made from the result, if it is there."""
@@ -122,7 +123,7 @@ def table(result: Mapping[str, Any]) -> Table:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The tables of the page, from the content of a result file."""
-    text = [f"Made by `{result['command']}`, commit {str(result['commit'])[:12]}."]
+    text = [made_by(result)]
     levels = {row["name"]: row for row in result["figures"] if "utilisation" in row["name"]}
     for floor, lines in lines_of(result).items():
         begins = [

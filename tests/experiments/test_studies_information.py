@@ -189,7 +189,8 @@ def result() -> dict[str, Any]:
                 rows.append(row(f"{label}/learner: minus the rule", 0.001))
                 rows.append(row(f"{label}/learner: other decisions", 0.123))
         rows.append(row(f"{labels[2]}/rule: beyond the sum", -0.004))
-    return {"command": "c", "commit": "0" * 40, "figures": rows}
+    commit = {"commit": "0" * 40, "dirty": False}
+    return {"command": "c", "commit": commit, "figures": rows}
 
 
 def test_markdown__has_a_line_for_each_step_and_says_what_was_reproduced(

@@ -94,6 +94,21 @@ def test_train__policy_asks_the_world_for_what_it_knew(
         make_world(back, FLOOR, 1)
 
 
+def test_act__dialing_more_leaves_the_choice_of_the_lead_alone(
+    chooser: tuple[LearnedPolicy, Path],
+) -> None:
+    policy, _ = chooser
+    obs = np.random.default_rng(0).random((500, len(policy.spec.features)))
+    plain, more, less = (
+        policy.act(obs, factor=np.full(500, factor))[0] for factor in (1.0, 1e6, 1e-6)
+    )
+    assert np.array_equal(plain, policy.act(obs)[0])
+    assert (more % 6 == 5).all()
+    assert (less % 6 == 0).all()
+    leads = policy.logits(obs).reshape(500, 3, 6)
+    assert np.array_equal(more // 6, leads[:, :, 5].argmax(axis=1))
+
+
 def test_load__a_checkpoint_from_before_knowledge_goes_by_the_belief(tmp_path: Path) -> None:
     trained = train(_config(), FLOOR, checkpoints=tmp_path)
     assert trained.checkpoint is not None
