@@ -19,6 +19,7 @@ STUDIES: Final[dict[str, str]] = {
     "generalist": "generalist",
     "hard-worlds": "hard_worlds",
     "information": "information",
+    "information-learners": "information_learners",
     "markov-optimum": "markov",
     "realistic-3pct": "realistic",
 }

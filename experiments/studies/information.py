@@ -3,7 +3,8 @@
 The marginal rule and `ppo-lagrangian` are shown more and more, or less, and tuned to exactly 3 %
 silent each time. The worth of a step is the paired difference of utilisation to the same rule, or
 to the learner of the same training seed, with what a dialer sees today. The steps that the study of
-the project's origin has measured (its part I) are named with its figures.
+the project's origin has measured (its part I) are named with its figures. Without training seeds
+the rule alone is measured; `information_learners.py` is the same study with them.
 """
 
 from __future__ import annotations
@@ -34,9 +35,7 @@ from quietdial.experiments.studies.paired import AtRate, Days, judge_many
 from quietdial.experiments.studies.pool import TrainJob, train_all
 
 NAME: Final = "information"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
 RATE: Final = 0.03
-SEEDS: Final = (1, 2, 3)
 FLOORS: Final = (10, 5)
 LEARNERS_ON: Final = (10,)
 """Floors on which learners are trained."""
@@ -344,9 +343,10 @@ def run(
     console: Console,
     floors: Sequence[int] = FLOORS,
     steps: Sequence[Step] = STEPS,
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[int] = (),
     days: Days = DAYS,
     n_steps: int = N_STEPS,
+    name: str = NAME,
 ) -> None:
     """Train, judge, show and write (see `command.Study`).
 
@@ -360,6 +360,7 @@ def run(
         seeds: training seeds, at least 2; none: the rule only.
         days: days that are played.
         n_steps: decisions that a learner trains on.
+        name: name of the result.
     """
     figures: list[dict[str, Any]] = []
     scenarios = {n: load_scenario(f"study-real-{n}") for n in floors}
@@ -394,9 +395,11 @@ def run(
         for step in steps:
             figures += figures_of(floor, step, base, by_label[step.label], seeds)
         figures += joint_rows(floor, by_label)
-    said = f"training {tuple(seeds)}; tuning days 0 to {days.tune - 1}, test days 0 to "
-    said += f"{days.test - 1}; {n_steps} decisions of training"
-    result = result_file(NAME, COMMAND, said, figures)
+    said = f"tuning days 0 to {days.tune - 1}, test days 0 to {days.test - 1}"
+    if seeds:
+        said += f"; training {tuple(seeds)}, {n_steps} decisions each"
+    command = f"quietdial study {name} --output experiments/results/{name}.json"
+    result = result_file(name, command, said, figures)
     console.print(page.table(result))
     if output is not None:
         write_json_atomic(output, result)

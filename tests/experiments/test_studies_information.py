@@ -158,7 +158,6 @@ def test_run__finds_that_a_signal_of_20_s_helps_and_writes_it(
         console=Console(file=shown, width=180),
         floors=(10,),
         steps=steps,
-        seeds=(),
         days=Days(tune=24, test=24),
     )
     level, row = json.loads(output.read_text())["figures"]
