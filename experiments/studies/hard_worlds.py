@@ -43,7 +43,7 @@ PICTURE: Final = Path("docs/figures/hard-worlds.png")
 
 RATE: Final = 0.03
 SEEDS: Final = (1, 2, 3)
-DAYS: Final = Days(tune=48, test=64)
+DAYS: Final = Days(tune=24, test=48)
 LEARNER: Final = "ppo-lagrangian"
 BASE: Final = "marginal"
 """The rule below the residual action; its threshold at 3 % on the tuning days is the base's."""
