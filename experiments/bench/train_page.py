@@ -32,7 +32,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         ways = [
             (
                 f"`{way}`: {what}",
-                shown(f"{way}/fps-cpu", 1, 1e-3),
+                shown(f"{way}/fps-cpu", 2, 1e-3),
                 shown(f"{way}/times-{DEFAULT}-cpu", 1) if way != DEFAULT else "1",
                 shown(f"{way}/times-{DEFAULT}-wall", 1) if way != DEFAULT else "1",
             )

@@ -80,7 +80,7 @@ class Effort:
 
     passes: int = 6
     default_steps: int = 2048
-    rollouts: int = 2
+    rollouts: int = 1
     n_envs: int | None = None
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class Effort:
             )
 
 
-QUICK: Final = Effort(passes=2, default_steps=128, rollouts=1)
+QUICK: Final = Effort(passes=2, default_steps=128)
 
 
 @dataclass(frozen=True)
