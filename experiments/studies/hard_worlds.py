@@ -44,6 +44,8 @@ PICTURE: Final = Path("docs/figures/hard-worlds.png")
 RATE: Final = 0.03
 SEEDS: Final = (1, 2, 3)
 DAYS: Final = Days(tune=24, test=48)
+BASE_DAYS: Final = Days(tune=48, test=64)
+"""Days on which the rule below the learner is tuned before training."""
 LEARNER: Final = "ppo-lagrangian"
 BASE: Final = "marginal"
 """The rule below the residual action; its threshold at 3 % on the tuning days is the base's."""
@@ -225,7 +227,7 @@ def compare(
     """Tune the base, train, and hold the learner against every rule, all on the same days."""
     scenario = world.build()
     judged = work / "judged"
-    base = judge_at(rule_named(BASE), scenario, RATE, days, judged)
+    base = judge_at(rule_named(BASE), scenario, RATE, BASE_DAYS, judged)
     jobs = jobs_of(world, base)
     policies = train_all(jobs, work, processes, progress(console))
     found = compare_at_rate(
