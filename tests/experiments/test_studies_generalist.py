@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.agents.policy import PolicySpec
@@ -63,6 +66,24 @@ def test_departures__are_decisions_with_another_number_of_calls() -> None:
     assert (shares[0] == 0).all()
     assert ((shares[1] > 0) & (shares[1] < 1)).all()  # where the rule dials nothing, less is none
     assert (shares[2] > 0.9).all()
+
+
+def test_judge__holds_seed_against_seed_and_rule(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The base rule itself on short days: as good as itself, and no departures."""
+    short = changed(load_scenario("study-real-5"), "short", episode={"duration_s": 1800.0})
+    monkeypatch.setattr(generalist, "scenario_of", lambda floor: short)
+    floor = JUDGED[0]._replace(n_tune=8, n_test=8)
+    rule = [always(2, short)] * 3
+    found = generalist.judge(floor, rule, rule, tmp_path, 1, Console(file=io.StringIO()))
+    assert found.gaps["specialist"].value == 0.0
+    assert abs(found.gaps["marginal"].value) < 0.01  # tuned alike, from other first knobs
+    assert set(found.gaps) == {"specialist", "marginal", "fixed-ratio"}
+    assert found.departures["generalist"].value == found.departures["specialist"].value == 0.0
+    outside = generalist.judge(floor, rule, [], tmp_path, 1, Console(file=io.StringIO()))
+    assert outside.learnt is None
+    assert set(outside.gaps) == {"marginal", "fixed-ratio"}
 
 
 def found_on(tested: JudgedFloor, **gaps: Interval) -> Found:
