@@ -43,9 +43,10 @@ ASKED: Final = {
     "mean share at its own rate": 0.995,
     "least share at its own rate": 0.992,
     "mean gap": 0.003,
-    "least share at the cap": 0.99,
+    "mean share at the cap, all feasible": 0.99,
+    "least share at the cap, all feasible": 0.99,
 }
-"""What is asked of the argmax policies: the gap at most, the shares at least, all feasible."""
+"""What is asked of the argmax policies: the gap at most, the shares at least."""
 
 
 def config_of(seed: int) -> LearnerConfig:
@@ -151,14 +152,16 @@ _SHOWN: Final[tuple[tuple[str, Callable[[Judged], float]], ...]] = (
 def verdicts(found: Sequence[Judged], cap: float = CAP) -> dict[str, bool]:
     """Whether what is asked holds for the policies of all seeds, as they are deployed."""
     own = [one.share_at_own_rate for one in found]
+    at_cap = [one.share_at_cap for one in found]
+    feasible = all(one.figures.silent_rate <= cap for one in found)
     return {
         "mean share at its own rate": bool(np.mean(own) >= ASKED["mean share at its own rate"]),
         "least share at its own rate": min(own) >= ASKED["least share at its own rate"],
         "mean gap": bool(np.mean([one.gap for one in found]) <= ASKED["mean gap"]),
-        "least share at the cap": all(
-            one.figures.silent_rate <= cap and one.share_at_cap >= ASKED["least share at the cap"]
-            for one in found
-        ),
+        "mean share at the cap, all feasible": feasible
+        and bool(np.mean(at_cap) >= ASKED["mean share at the cap, all feasible"]),
+        "least share at the cap, all feasible": feasible
+        and min(at_cap) >= ASKED["least share at the cap, all feasible"],
     }
 
 
