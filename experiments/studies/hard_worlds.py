@@ -106,6 +106,14 @@ WORLDS: Final = (
         {"total_steps": 2_000_000},
     ),
     HardWorld(
+        "late-feed-25",
+        "25 agents, who are seen 4 s late",
+        lambda: changed(
+            load_scenario("study-real-25"), "late-feed-25", belief={"feed_delay_s": 4.0}
+        ),
+        {"total_steps": 1_500_000},
+    ),
+    HardWorld(
         "late-poller",
         "agents are seen 3 s late, and decisions are possible every 3 s only",
         _ten("late-poller", belief={"feed_delay_s": 3.0}, episode={"decision_interval_s": 3.0}),
