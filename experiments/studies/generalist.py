@@ -370,7 +370,7 @@ def _cell(row: Mapping[str, Any], *, signed: bool) -> str:
     value, lo, hi = (100.0 * float(row[key]) for key in ("value", "lo", "hi"))
     if signed:
         return f"{value:+.2f} ({lo:+.2f} to {hi:+.2f})"
-    return f"{value:.1f} ({lo:.1f} to {hi:.1f})"
+    return f"{value:.1f} ({max(lo, 0.0):.1f} to {min(hi, 100.0):.1f})"  # a share
 
 
 def picture(result: Mapping[str, Any]) -> Figure:
@@ -390,8 +390,8 @@ def picture(result: Mapping[str, Any]) -> Figure:
     return differences_figure(
         rows,
         title="One policy for many floors",
-        subtitle=f"generalist minus the others at {100 * RATE:g} % silent; below the dotted line: "
-        "outside the range of its training; shaded: at most .5 points below",
+        subtitle=f"generalist minus the others at {100 * RATE:g} % silent; below the dots: outside "
+        "its range; shaded: .5 points",
         band=(-ASKED_POINTS, 0.0),
         rule_after=inside[-1],
     )
