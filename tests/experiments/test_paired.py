@@ -144,5 +144,5 @@ def test_judge_many__names_who_could_not_be_judged(short: Scenario) -> None:
 def test_fingerprint__tells_policies_apart_whatever_stands_around_them(short: Scenario) -> None:
     shields = [Shield(), Shield(reserves=True)]
     policies = [*(Shielded(Marginal(x), s) for x in (0.02, 0.03) for s in shields), Marginal()]
-    prints = {paired._fingerprint(one, short, RATE, Days()) for one in policies}
+    prints = {paired.fingerprint(one, short, rate=RATE) for one in policies}
     assert len(prints) == 5

@@ -38,9 +38,11 @@ def small(monkeypatch):
     loop = budget_loop.Loop(20.0, 0.025, 0.005)
 
     def jobs(floor):
-        tiny = {"total_steps": 512, "n_envs": 16, "n_steps": 32, "batch_size": 256}
+        tiny = LearnerConfig(
+            total_steps=512, n_envs=16, n_steps=32, batch_size=256, horizon_s=300.0
+        )
         return [
-            TrainJob(f"{floor}-{seed}", LearnerConfig(**tiny, horizon_s=300.0, seed=seed), SMALL)
+            TrainJob(f"{floor}-{seed}", tiny.model_copy(update={"seed": seed}), SMALL)
             for seed in (1, 2)
         ]
 

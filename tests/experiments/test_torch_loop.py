@@ -92,8 +92,9 @@ def _like(stock: Any) -> tuple[TorchPpo, Rollout]:
         last_values = policy.predict_values(torch.as_tensor(stock._last_obs)).flatten()
     ended = np.vstack([buffer.episode_starts[1:], stock._last_episode_starts])
     columns = (buffer.observations, buffer.actions[..., 0], buffer.log_probs, buffer.values)
-    rest = (buffer.rewards, ended.astype(np.float32))
-    return loop, Rollout(*map(torch.tensor, (*columns, *rest)), last_values)
+    seen, actions, log_probs, values = map(torch.tensor, columns)
+    rewards, over = torch.tensor(buffer.rewards), torch.tensor(ended.astype(np.float32))
+    return loop, Rollout(seen, actions, log_probs, values, rewards, over, last_values)
 
 
 def test_advantages__are_those_of_sb3(stock: Any) -> None:
@@ -142,6 +143,5 @@ def test_iterate__learns_to_name_the_largest() -> None:
     loop = _loop(_config(n_envs=16, n_steps=64, batch_size=256, learning_rate=3e-3))
     first = loop.iterate()
     assert (first.actions == first.observations.argmax(-1)).float().mean() < 0.5
-    for _ in range(8):
-        last = loop.iterate()
+    last = [loop.iterate() for _ in range(8)][-1]
     assert (last.actions == last.observations.argmax(-1)).float().mean() > 0.85
