@@ -9,8 +9,18 @@ from typing import Any
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_text_atomic
 from quietdial.experiments.rundir import RESULT_SCHEMA, provenance
+from quietdial.experiments.stats import Interval
 
-__all__ = ["BEGIN", "END", "figure", "made_by", "put_figures", "result_file"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "figure",
+    "made_by",
+    "points",
+    "put_figures",
+    "result_file",
+    "share_figure",
+]
 
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 """What stands around the generated part of a page."""
@@ -51,6 +61,16 @@ def figure(
 ) -> dict[str, Any]:
     """One published number: `value` in `unit` with its interval `lo` to `hi` from `n` samples."""
     return {"name": name, "value": value, "unit": unit, "lo": lo, "hi": hi, "n": n, "note": note}
+
+
+def share_figure(name: str, share: Interval, note: str) -> dict[str, Any]:
+    """The row of a share or of a difference of shares, unit 1, with its interval."""
+    return figure(name, share.value, "1", share.lo, share.hi, share.n, note)
+
+
+def points(row: Mapping[str, Any]) -> str:
+    """A difference of shares in points with its interval, for the table of a page."""
+    return f"{100 * row['value']:+.2f} ({100 * row['lo']:+.2f} to {100 * row['hi']:+.2f})"
 
 
 def put_figures(page: Path, text: str, of: str = "") -> None:

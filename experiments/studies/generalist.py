@@ -20,19 +20,25 @@ from rich.table import Table
 
 from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.floors import ManyFloors
-from quietdial.agents.policy import RESIDUAL_OFFSET, Policy
+from quietdial.agents.policy import Policy
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.randomise import ScenarioRanges, draw_scenario, draw_scenarios
 from quietdial.envs.scenario import Scenario, changed, load_scenario
-from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
-from quietdial.experiments.evaluate import make_world, test_seeds
+from quietdial.experiments.bench.results import (
+    made_by,
+    points,
+    put_figures,
+    result_file,
+    share_figure,
+)
 from quietdial.experiments.plots import save_png
 from quietdial.experiments.stats import Interval, crossed_interval
 from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.decisions import decisions_of
 from quietdial.experiments.studies.paired import Comparison, compare_at_rate
 from quietdial.experiments.studies.picture import differences_figure, intervals_of
-from quietdial.experiments.studies.pool import TrainJob, cost_of, train_all
+from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
 NAME: Final = "generalist"
 COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
@@ -209,17 +215,10 @@ def departures(
     Returns:
         The share on each of the first `n_days` test days, (n_days,).
     """
-    world = make_world(policy, scenario, n_days)
-    everywhere = np.ones(n_days, np.bool_)
-    world.begin(everywhere, [int(seed) for seed in test_seeds(n_days)])
-    changes, n_decisions, over = np.zeros(n_days), 0, False
-    state: object | None = None
-    while not over:
-        actions, state = policy.act(world.observe(), state)
-        base = world.base_dials()
-        changes += np.clip(base + actions + RESIDUAL_OFFSET, 0, scenario.max_dials) != base
+    changes, n_decisions = np.zeros(n_days), 0
+    for decision in decisions_of(policy, scenario, n_days):
+        changes += decision.placed != decision.base
         n_decisions += 1
-        over = bool(world.step(actions, everywhere)[0, 4])
     return changes / n_decisions
 
 
@@ -318,21 +317,21 @@ def figures_of(found: Found) -> list[dict[str, Any]]:
     note = f"{found.floor.said}; {where} the range; {verdict(found)}"
     if found.notes:
         note += f"; not at 3 %: {found.notes}"
-    rows = [_row(f"{floor}/generalist/utilisation", found.generalist, note)]
+    rows = [share_figure(f"{floor}/generalist/utilisation", found.generalist, note)]
     for name, level in found.levels.items():
-        rows.append(_row(f"{floor}/{name}/utilisation", level, f"at {100 * RATE:g} % silent"))
+        rows.append(
+            share_figure(f"{floor}/{name}/utilisation", level, f"at {100 * RATE:g} % silent")
+        )
     for name, gap in found.gaps.items():
-        rows.append(_row(f"{floor}/generalist minus {name}", gap, "equal rate, paired by day"))
+        rows.append(
+            share_figure(f"{floor}/generalist minus {name}", gap, "equal rate, paired by day")
+        )
     if found.learnt is not None:
-        rows.append(_row(f"{floor}/specialist minus marginal", found.learnt, "equal rate"))
+        rows.append(share_figure(f"{floor}/specialist minus marginal", found.learnt, "equal rate"))
     for learner, share in found.departures.items():
         said = "share of decisions at which it places another number than its base rule"
-        rows.append(_row(f"{floor}/{learner}/departures", share, said))
+        rows.append(share_figure(f"{floor}/{learner}/departures", share, said))
     return rows
-
-
-def _row(name: str, value: Interval, note: str) -> dict[str, Any]:
-    return figure(name, value.value, "1", value.lo, value.hi, value.n, note)
 
 
 _COLUMNS: Final = (
@@ -367,9 +366,9 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def _cell(row: Mapping[str, Any], *, signed: bool) -> str:
-    value, lo, hi = (100.0 * float(row[key]) for key in ("value", "lo", "hi"))
     if signed:
-        return f"{value:+.2f} ({lo:+.2f} to {hi:+.2f})"
+        return points(row)
+    value, lo, hi = (100.0 * float(row[key]) for key in ("value", "lo", "hi"))
     return f"{value:.1f} ({max(lo, 0.0):.1f} to {min(hi, 100.0):.1f})"  # a share
 
 
@@ -427,11 +426,7 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     if output is None:
         return
     figures = [row for found in all_found for row in figures_of(found)]
-    for job in jobs:
-        cost = cost_of(job, work)
-        seconds = float(cost["cpu_s"])
-        name, note = f"training/{job.key}/cpu-s", f"{cost['steps']} decisions"
-        figures.append(figure(name, seconds, "s", seconds, seconds, 1, note))
+    figures += [cost_figure(f"training/{job.key}/cpu-s", job, work) for job in jobs]
     days = ", ".join(f"{floor.name} {floor.n_tune} and {floor.n_test}" for floor in JUDGED)
     seeds = (
         f"training {SEEDS}; training floors draw_scenarios({N_FLOORS}, {FLOORS_SEED}); judged "

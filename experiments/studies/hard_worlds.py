@@ -20,7 +20,14 @@ from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario, changed, load_scenario
-from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
+from quietdial.experiments.bench.results import (
+    figure,
+    made_by,
+    points,
+    put_figures,
+    result_file,
+    share_figure,
+)
 from quietdial.experiments.plots import save_png
 from quietdial.experiments.stats import Interval
 from quietdial.experiments.studies.command import progress
@@ -32,8 +39,8 @@ from quietdial.experiments.studies.paired import (
     compare_at_rate,
     judge_at,
 )
-from quietdial.experiments.studies.picture import differences_figure
-from quietdial.experiments.studies.pool import TrainJob, cost_of, train_all
+from quietdial.experiments.studies.picture import differences_figure, intervals_of
+from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
 NAME: Final = "hard-worlds"
 COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
@@ -257,24 +264,20 @@ def figures_of(world: HardWorld, found: Comparison) -> list[dict[str, Any]]:
     """The published numbers of one world."""
     best = best_rule(found)
     at = f"at {100 * RATE:g} % silent"
-    rows = [_row(f"{world.name}/{LEARNER}/utilisation", found.utilisation, at)]
+    rows = [share_figure(f"{world.name}/{LEARNER}/utilisation", found.utilisation, at)]
     for row in found.facing:
         note = at if row.reached else f"it stays at {100 * row.rate:.2f} %"
-        rows.append(_row(f"{world.name}/{row.name}/utilisation", row.utilisation, note))
+        rows.append(share_figure(f"{world.name}/{row.name}/utilisation", row.utilisation, note))
     for what, row in (("best rule", best), (BASE, found.against(BASE))):
         each = ", ".join(f"{100 * gap:+.2f}" for gap in row.by_seed)
         note = f"{row.name}; by seed {each} points; {verdict(row.difference)}"
-        rows.append(_row(f"{world.name}/{LEARNER} minus {what}", row.difference, note))
+        rows.append(share_figure(f"{world.name}/{LEARNER} minus {what}", row.difference, note))
     for seed, one in zip(SEEDS, found.learned, strict=True):
         silent = float(one.days.days["silent"].sum() / one.days.days["answered"].sum())
         note = f"as played on the test days; base_theta {one.policy.base_theta:.3g}"
         name = f"{world.name}/{LEARNER}/silent-rate/seed-{seed}"
         rows.append(figure(name, silent, "1", silent, silent, len(one.days.seeds), note))
     return rows
-
-
-def _row(name: str, value: Interval, note: str) -> dict[str, Any]:
-    return figure(name, value.value, "1", value.lo, value.hi, value.n, note)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -295,9 +298,9 @@ def markdown(result: Mapping[str, Any]) -> str:
             world.missing,
             _percent(rows[f"{world.name}/{LEARNER}/utilisation"]),
             f"{best} {_percent(rows[f'{world.name}/{best}/utilisation'])}",
-            _points(gap),
+            points(gap),
             seeds.removeprefix("by seed ").removesuffix(" points"),
-            _points(rows[f"{world.name}/{LEARNER} minus {BASE}"]),
+            points(rows[f"{world.name}/{LEARNER} minus {BASE}"]),
             f"**{verdict_}**" if verdict_ == "won" else verdict_,
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -308,19 +311,14 @@ def _percent(row: Mapping[str, Any]) -> str:
     return f"{100 * row['value']:.1f}"
 
 
-def _points(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['value']:+.2f} ({100 * row['lo']:+.2f} to {100 * row['hi']:+.2f})"
-
-
 def draw(result: Mapping[str, Any], path: Path) -> None:
     """The picture of the page: every world's differences with their intervals."""
-    rows = {row["name"]: row for row in result["figures"]}
+    against = ("best rule", BASE)
     shown = {
-        world.name: {
-            f"minus {what}": Interval(row["value"], row["lo"], row["hi"], row["n"])
-            for what in ("best rule", BASE)
-            for row in (rows[f"{world.name}/{LEARNER} minus {what}"],)
-        }
+        world.name: intervals_of(
+            result["figures"],
+            {f"minus {what}": f"{world.name}/{LEARNER} minus {what}" for what in against},
+        )
         for world in WORLDS
     }
     picture = differences_figure(
@@ -338,12 +336,10 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     for world in WORLDS:
         found, jobs = compare(world, work, processes, console)
         figures += figures_of(world, found)
-        for seed, job in zip(SEEDS, jobs, strict=True):
-            cost = cost_of(job, work)
-            seconds = float(cost["cpu_s"])
-            name = f"{world.name}/training/cpu-s/seed-{seed}"
-            note = f"{cost['steps']} decisions"
-            figures.append(figure(name, seconds, "s", seconds, seconds, 1, note))
+        figures += [
+            cost_figure(f"{world.name}/training/cpu-s/seed-{seed}", job, work)
+            for seed, job in zip(SEEDS, jobs, strict=True)
+        ]
         best = best_rule(found)
         table.add_row(
             world.name,

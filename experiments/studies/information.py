@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,17 +21,21 @@ from rich.console import Console
 
 from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.learners.config import LearnerConfig
-from quietdial.agents.policy import RESIDUAL_OFFSET, LearnedAction, Policy
+from quietdial.agents.policy import LearnedAction, Policy
 from quietdial.agents.rules import Marginal
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.pacing.insight import LEAST, LIKELIEST
-from quietdial.envs.pacing.spec import N_RESIDUALS
 from quietdial.envs.scenario import Scenario, changed, load_scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
-from quietdial.experiments.evaluate import make_world, silent_rate, test_seeds
+from quietdial.experiments.bench.results import (
+    put_figures,
+    result_file,
+    share_figure,
+)
+from quietdial.experiments.evaluate import silent_rate
 from quietdial.experiments.stats import Interval, crossed_interval, mean_interval
 from quietdial.experiments.studies import information_page as page
 from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.decisions import decisions_of
 from quietdial.experiments.studies.paired import AtRate, Days, judge_many
 from quietdial.experiments.studies.pool import TrainJob, train_all
 
@@ -200,20 +205,11 @@ def acts_of(
     policy: LearnedPolicy, scenario: Scenario, n_days: int = 16, n_steps: int = 7200
 ) -> Acts:
     """Play the first decisions of some test days and compare each with the base rule's."""
-    world = make_world(policy, scenario, n_days)
-    everywhere = np.ones(n_days, np.bool_)
-    world.begin(everywhere, [int(seed) for seed in test_seeds(n_days)])
     other = 0
     calls = np.zeros(3)
-    state: object | None = None
-    for _ in range(n_steps):
-        actions, state = policy.act(world.observe(), state)
-        choice, residual = np.divmod(actions, N_RESIDUALS)
-        base = world.base_dials()
-        placed = np.clip(base + residual + RESIDUAL_OFFSET, 0, scenario.max_dials)
+    for base, placed, choice in islice(decisions_of(policy, scenario, n_days), n_steps):
         other += int((placed != base).sum())
         calls += np.bincount(choice, weights=placed, minlength=3)
-        world.step(actions, everywhere)
     shares = calls / max(float(calls.sum()), 1.0)
     return Acts(other / (n_days * n_steps), float(shares[LIKELIEST]), float(shares[LEAST]))
 
@@ -241,10 +237,6 @@ def verdict(gain: Interval, origin: float, half_width: tuple[float, float]) -> s
     return "reproduced if theirs is as wide as stated at most" if gap <= large else "not reproduced"
 
 
-def _row(name: str, value: Interval, note: str) -> dict[str, Any]:
-    return figure(name, value.value, "1", value.lo, value.hi, value.n, note)
-
-
 def _rates(judged: Sequence[AtRate]) -> str:
     """A remark where a policy does not reach the rate."""
     far = [f"{100 * one.own_rate:.2f} %" for one in judged if not one.reached]
@@ -264,7 +256,7 @@ def figures_of(
     if step.study is not None and origin is not None:
         said = verdict(gain, origin, step.study.half_width)
         note += f"; origin {100 * origin:+.2f} points: {said}"
-    rows = [_row(f"{where}/rule: worth", gain, note)]
+    rows = [share_figure(f"{where}/rule: worth", gain, note)]
     if not found.learned:
         return rows
     gains = learned_minus(found.learned, base.learned)
@@ -274,8 +266,10 @@ def figures_of(
         for one, other in zip(found.learned, base.learned, strict=True)
     ]
     note = f"seeds {seeds}: {', '.join(by_seed)} points{_rates(found.learned)}"
-    rows.append(_row(f"{where}/learner: worth", gains, note))
-    rows.append(_row(f"{where}/learner: minus the rule", against, "with the same knowledge"))
+    rows.append(share_figure(f"{where}/learner: worth", gains, note))
+    rows.append(
+        share_figure(f"{where}/learner: minus the rule", against, "with the same knowledge")
+    )
     return [*rows, *_acts_rows(where, step, found.acts)]
 
 
@@ -290,7 +284,7 @@ def _acts_rows(where: str, step: Step, acts: Sequence[Acts]) -> list[dict[str, A
         mean = mean_interval(shares)
         held = Interval(mean.value, max(mean.lo, 0.0), min(mean.hi, 1.0), mean.n)
         each = ", ".join(f"{share:.3f}" for share in shares)
-        rows.append(_row(f"{where}/learner: {what}", held, f"{meaning}; by seed {each}"))
+        rows.append(share_figure(f"{where}/learner: {what}", held, f"{meaning}; by seed {each}"))
     return rows
 
 
@@ -298,12 +292,14 @@ def base_rows(floor: Scenario, base: Found) -> list[dict[str, Any]]:
     """Levels of rule and learners with what a dialer sees today."""
     where = f"{floor.name}/{BASE.label}"
     note = f"theta {base.rule.policy.knob:.4f}"
-    rows = [_row(f"{where}/rule: utilisation", mean_interval(base.rule.values()), note)]
+    rows = [share_figure(f"{where}/rule: utilisation", mean_interval(base.rule.values()), note)]
     if base.learned:
         level = crossed_interval(np.array([one.values() for one in base.learned]))
-        rows.append(_row(f"{where}/learner: utilisation", level, _rates(base.learned)))
+        rows.append(share_figure(f"{where}/learner: utilisation", level, _rates(base.learned)))
         against = learned_minus(base.learned, [base.rule] * len(base.learned))
-        rows.append(_row(f"{where}/learner: minus the rule", against, "with the same knowledge"))
+        rows.append(
+            share_figure(f"{where}/learner: minus the rule", against, "with the same knowledge")
+        )
         rows += _acts_rows(where, BASE, base.acts)
     return rows
 
@@ -320,7 +316,7 @@ def joint_rows(floor: Scenario, by_label: dict[str, Found]) -> list[dict[str, An
         extra -= scores.rule.values() + signal.rule.values()
         note = "below 0: less than the sum of both"
         name = f"{floor.name}/{both}"
-        rows.append(_row(f"{name}/rule: beyond the sum", mean_interval(extra), note))
+        rows.append(share_figure(f"{name}/rule: beyond the sum", mean_interval(extra), note))
         quartets = [joint.learned, base.learned, scores.learned, signal.learned]
         if all(quartets):
             signs = (1.0, 1.0, -1.0, -1.0)
@@ -328,7 +324,9 @@ def joint_rows(floor: Scenario, by_label: dict[str, Found]) -> list[dict[str, An
                 sign * np.array([one.values() for one in learned])
                 for sign, learned in zip(signs, quartets, strict=True)
             )
-            rows.append(_row(f"{name}/learner: beyond the sum", crossed_interval(table), note))
+            rows.append(
+                share_figure(f"{name}/learner: beyond the sum", crossed_interval(table), note)
+            )
     return rows
 
 

@@ -24,10 +24,16 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.pacing.markov import Figures, MarkovWorld, evaluate
 from quietdial.envs.scenario import load_scenario
-from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
+from quietdial.experiments.bench.results import (
+    figure,
+    made_by,
+    put_figures,
+    result_file,
+    share_figure,
+)
 from quietdial.experiments.stats import mean_interval
 from quietdial.experiments.studies.command import progress
-from quietdial.experiments.studies.pool import TrainJob, cost_of, train_all
+from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
 __all__ = ["Judged", "config_of", "dial_probabilities", "judge", "run"]
 
@@ -174,13 +180,14 @@ def figures_of(found: Mapping[str, Sequence[Judged]], seeds: Sequence[int]) -> l
             for seed, value in zip(seeds, values, strict=True):
                 name = f"{WORLD}/{mode}/{what}/seed-{seed}"
                 rows.append(figure(name, value, "1", value, value, 1, "exact"))
-            mean = mean_interval(np.array(values))
-            note = "mean of the seeds, t interval"
-            name = f"{WORLD}/{mode}/{what}"
-            rows.append(figure(name, mean.value, "1", mean.lo, mean.hi, mean.n, note))
+            mean = mean_interval(values)
+            rows.append(
+                share_figure(f"{WORLD}/{mode}/{what}", mean, "mean of the seeds, t interval")
+            )
     for what, met in verdicts(found["argmax"]).items():
         note = f"asked: {ASKED[what]:g}; " + ("met" if met else "not met")
-        rows.append(figure(f"{WORLD}/met/{what}", float(met), "1", met, met, len(seeds), note))
+        said = float(met)
+        rows.append(figure(f"{WORLD}/met/{what}", said, "1", said, said, len(seeds), note))
     return rows
 
 
@@ -235,11 +242,10 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     if output is None:
         return
     figures = figures_of(found, SEEDS)
-    for seed, job in zip(SEEDS, jobs, strict=True):
-        cost = cost_of(job, work)
-        seconds, note = float(cost["cpu_s"]), f"{cost['steps']} decisions, of one process"
-        name = f"{WORLD}/training/cpu-s/seed-{seed}"
-        figures.append(figure(name, seconds, "s", seconds, seconds, 1, note))
+    figures += [
+        cost_figure(f"{WORLD}/training/cpu-s/seed-{seed}", job, work)
+        for seed, job in zip(SEEDS, jobs, strict=True)
+    ]
     result = result_file(NAME, COMMAND, f"training {SEEDS}; evaluation has none", figures)
     write_json_atomic(output, result)
     if PAGE.is_file():

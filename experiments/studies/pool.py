@@ -25,6 +25,7 @@ from quietdial.agents.policy import scenario_sha256
 from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario
+from quietdial.experiments.bench.results import figure
 from quietdial.experiments.executors import (
     Executor,
     InlineExecutor,
@@ -36,7 +37,7 @@ from quietdial.experiments.executors import (
 )
 from quietdial.experiments.rundir import config_sha256, make_folder
 
-__all__ = ["TrainJob", "Trained", "folder_of", "train_all", "train_job"]
+__all__ = ["TrainJob", "Trained", "cost_figure", "folder_of", "train_all", "train_job"]
 
 _DONE = "trained.json"
 _SHOWN = 16  # hex digits of the sha in a folder's name
@@ -189,6 +190,13 @@ def _executor(number: int, make: Callable[[int], Executor] | None) -> Executor:
     if make is not None:
         return make(number)
     return InlineExecutor(train_job) if number == 1 else LocalExecutor(number, train_job)
+
+
+def cost_figure(name: str, job: TrainJob, work: Path) -> Plain:
+    """The row of a result file on the CPU time of a finished training."""
+    cost = cost_of(job, work)
+    seconds = float(cost["cpu_s"])
+    return figure(name, seconds, "s", seconds, seconds, 1, f"{cost['steps']} decisions")
 
 
 def cost_of(job: TrainJob, work: Path) -> Plain:

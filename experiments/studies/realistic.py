@@ -20,8 +20,15 @@ from quietdial.agents.policy import Policy
 from quietdial.agents.rules.catalogue import Listed, catalogue
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario, load_scenario
-from quietdial.experiments.bench.results import figure, made_by, put_figures, result_file
-from quietdial.experiments.stats import Interval, clopper_pearson
+from quietdial.experiments.bench.results import (
+    figure,
+    made_by,
+    points,
+    put_figures,
+    result_file,
+    share_figure,
+)
+from quietdial.experiments.stats import clopper_pearson
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.paired import (
     AsShipped,
@@ -29,7 +36,7 @@ from quietdial.experiments.studies.paired import (
     Facing,
     compare_at_rate,
 )
-from quietdial.experiments.studies.pool import TrainJob, cost_of, train_all
+from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
 NAME: Final = "realistic-3pct"
 COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
@@ -128,7 +135,9 @@ def figures_of(floor: str, scenario: Scenario, found: Comparison) -> list[dict[s
     number = FLOORS.index(floor)
     cap = scenario.rule.cap
     rows = [
-        _row(f"{floor}/{LEARNER}/utilisation", found.utilisation, f"at {100 * RATE:g} % silent")
+        share_figure(
+            f"{floor}/{LEARNER}/utilisation", found.utilisation, f"at {100 * RATE:g} % silent"
+        )
     ]
     for seed, one in zip(SEEDS, found.learned, strict=True):
         silent = one.days.days["silent"].sum() / one.days.days["answered"].sum()
@@ -141,26 +150,22 @@ def figures_of(floor: str, scenario: Scenario, found: Comparison) -> list[dict[s
                 *(value, "1", value, value, len(one.days.seeds), f"as played; {note}"),
             )
         )
-        rows.append(_row(f"{floor}/{LEARNER}/days-above-cap/seed-{seed}", above, note))
+        rows.append(share_figure(f"{floor}/{LEARNER}/days-above-cap/seed-{seed}", above, note))
     wanted = {asked.rule: asked for asked in ASKED}
     for row in found.facing:
         at = "equal rate" if row.reached else f"it stays at {100 * row.rate:.2f} %"
-        rows.append(_row(f"{floor}/{row.name}/utilisation", row.utilisation, at))
+        rows.append(share_figure(f"{floor}/{row.name}/utilisation", row.utilisation, at))
         note = at + "; by seed " + ", ".join(f"{100 * d:+.2f}" for d in row.by_seed)
         if row.name in wanted:
             asked = wanted[row.name]
             what = "lower end" if asked.lower_end else "difference"
             verdict = "met" if met(asked, number, row) else "not met"
             note += f"; asked: {what} >= {100 * asked.at_least[number]:+.1f}, {verdict}"
-        rows.append(_row(f"{floor}/{LEARNER} minus {row.name}", row.difference, note))
+        rows.append(share_figure(f"{floor}/{LEARNER} minus {row.name}", row.difference, note))
         if row.reference is not None:
             note = f"both at {100 * row.rate:.2f} % silent"
-            rows.append(_row(f"{floor}/marginal minus {row.name}", row.reference, note))
+            rows.append(share_figure(f"{floor}/marginal minus {row.name}", row.reference, note))
     return rows
-
-
-def _row(name: str, value: Interval, note: str) -> dict[str, Any]:
-    return figure(name, value.value, "1", value.lo, value.hi, value.n, note)
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -183,9 +188,9 @@ def markdown(result: dict[str, Any]) -> str:
             remark = "" if its["note"] == "equal rate" else str(its["note"])
             against = rows.get(f"{floor}/marginal minus {name}")
             if against is not None:
-                remark += f"; `marginal` there is {_points(against)} points above it"
+                remark += f"; `marginal` there is {points(against)} points above it"
             lines.append(
-                f"| {name} | {_percent(its)} | {_points(gap)} | {asked} | {remark or '-'} |"
+                f"| {name} | {_percent(its)} | {points(gap)} | {asked} | {remark or '-'} |"
             )
         lines.append("")
     return "\n".join(lines)
@@ -193,10 +198,6 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _percent(row: dict[str, Any]) -> str:
     return f"{100 * row['value']:.1f} ({100 * row['lo']:.1f} to {100 * row['hi']:.1f})"
-
-
-def _points(row: dict[str, Any]) -> str:
-    return f"{100 * row['value']:+.2f} ({100 * row['lo']:+.2f} to {100 * row['hi']:+.2f})"
 
 
 def _table(floor: str, found: Comparison) -> Table:
@@ -225,11 +226,7 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
         console.print(_table(floor, found))
         figures += figures_of(floor, load_scenario(floor), found)
         figures += [
-            figure(
-                f"{floor}/training/cpu-s/seed-{seed}",
-                *((cost := cost_of(job, work))["cpu_s"], "s", cost["cpu_s"], cost["cpu_s"], 1),
-                f"{cost['steps']} decisions",
-            )
+            cost_figure(f"{floor}/training/cpu-s/seed-{seed}", job, work)
             for seed, job in zip(SEEDS, jobs[floor], strict=True)
         ]
     if output is None:
