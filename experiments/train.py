@@ -48,6 +48,7 @@ from quietdial.envs.scenario import Scenario, load_scenario, preset_names
 from quietdial.experiments import plots, report
 from quietdial.experiments.config import RunConfig
 from quietdial.experiments.evaluate import (
+    Report,
     Tuned,
     Verdict,
     judge,
@@ -214,6 +215,14 @@ def progress_bar(console: Console, *columns: str) -> Iterator[Progress]:
         yield bar
 
 
+@contextmanager
+def _reporting(console: Console, verb: str) -> Iterator[Report]:
+    """A progress callback that moves a bar, described as `verb` and what is being done."""
+    with progress_bar(console) as bar:
+        task = bar.add_task(verb, total=1.0)
+        yield lambda label, share: bar.update(task, description=f"{verb} {label}", completed=share)
+
+
 def _described(scenario: Scenario, floors: Sequence[Scenario]) -> str:
     """What is trained on, in words; bold until the name ends."""
     rule = f"cap {100 * scenario.rule.cap:g} % silent ({scenario.rule.id})"
@@ -284,12 +293,7 @@ def _choose(
     """
     judge, seeds = config.judge, tune_seeds(config.judge.tune_days)
     target = judge.target(scenario.rule.cap)
-    with progress_bar(console) as bar:
-        task = bar.add_task("choosing", total=1.0)
-
-        def on_progress(label: str, share: float) -> None:
-            bar.update(task, description=f"choosing: {label}", completed=share)
-
+    with _reporting(console, "choosing:") as on_progress:
         tuned = tune(newest, scenario, target, seeds, report=on_progress)
         like = tuned.policy if isinstance(tuned.policy, LearnedPolicy) else newest
         policies = kept_policies(checkpoints, like)
@@ -319,12 +323,7 @@ def judge_with_progress(
     first: Tuned | None = None,
 ) -> Verdict:
     """Judge a learned policy against the rules, with a progress bar; see `evaluate.judge`."""
-    with progress_bar(console) as bar:
-        task = bar.add_task("judging", total=1.0)
-
-        def on_progress(label: str, share: float) -> None:
-            bar.update(task, description=f"judging {label}", completed=share)
-
+    with _reporting(console, "judging") as on_progress:
         return judge(
             [policy, *reversed(rules())],
             scenario,
@@ -374,12 +373,7 @@ def select_in_run(
     policies = kept_policies(run / CHECKPOINTS_FOLDER, like)
     if scenario is None:
         scenario = policy_scenario(run, policies[max(policies)])
-    with progress_bar(console) as bar:
-        task = bar.add_task("choosing", total=1.0)
-
-        def on_progress(label: str, share: float) -> None:
-            bar.update(task, description=f"choosing: {label}", completed=share)
-
+    with _reporting(console, "choosing:") as on_progress:
         selection = select(
             policies,
             scenario,
