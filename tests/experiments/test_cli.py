@@ -24,8 +24,9 @@ from quietdial.envs.randomise import draw_scenarios
 from quietdial.experiments import play as play_module
 from quietdial.experiments.cli import VERBS, main
 from quietdial.experiments.evaluate import rules
-from quietdial.experiments.rundir import RESULT_SCHEMA
+from quietdial.experiments.rundir import RESULT_SCHEMA, RunFolder
 from quietdial.experiments.train import load_run_policy, policy_scenario
+from quietdial.experiments.verbs.common import EXIT_OK, EXIT_USAGE
 
 TINY = [
     "--learner.total-steps=2048",
@@ -407,11 +408,31 @@ def test_train__on_many_floors_keeps_them_all_in_its_folder(small_world, tmp_pat
         (["--learner.algorithm", "a2c"], "a2c"),
     ],
 )
-def test_train__takes_the_preset_of_the_algorithm_or_of_none(monkeypatch, flags, algorithm):
+def test_train__takes_the_preset_of_the_algorithm_or_of_none(
+    monkeypatch, tmp_path, flags, algorithm
+):
     asked = []
     monkeypatch.setattr(
         "quietdial.experiments.train.run_training",
-        lambda config, console, command: (asked.append(config), None),
+        lambda config, console, command: (asked.append(config) or RunFolder(tmp_path), None),
     )
     main(["train", *flags])
     assert asked[0].learner.algorithm == algorithm
+
+
+def test_quiet__any_verb_prints_nothing(capsys):
+    assert main(["scenarios", "--quiet"]) == EXIT_OK
+    assert main(["-q", "scenarios"]) == EXIT_OK
+    assert capsys.readouterr().out == ""
+
+
+def test_quiet__errors_are_still_told(capsys):
+    assert main(["scenarios", "--quiet", "--pictures", "all"]) == EXIT_USAGE
+    assert capsys.readouterr().err.startswith("quietdial: error: ")
+
+
+def test_json__is_the_whole_output_and_holds_for_one_command_only(capsys):
+    assert main(["scenarios", "--json"]) == EXIT_OK
+    assert "italy-50" in json.loads(capsys.readouterr().out)["scenarios"]
+    assert main(["scenarios"]) == EXIT_OK
+    assert not capsys.readouterr().out.startswith("{")

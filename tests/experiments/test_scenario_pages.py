@@ -19,7 +19,8 @@ from quietdial.envs.laws import (
 from quietdial.envs.randomise import RANGES, ScenarioRanges
 from quietdial.envs.scenario import load_scenario, preset_names
 from quietdial.experiments import scenario_pages
-from quietdial.experiments.cli import EXIT_OK, EXIT_USAGE, main
+from quietdial.experiments.cli import main
+from quietdial.experiments.verbs.common import EXIT_OK, EXIT_USAGE
 
 TEXTS = scenario_pages.texts()
 

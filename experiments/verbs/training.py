@@ -1,0 +1,170 @@
+"""Verbs that make a policy: train, evaluate, select, export."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from quietdial.envs.scenario import load_scenario
+from quietdial.experiments.verbs.common import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    Args,
+    command_of,
+    console_of,
+    emit,
+    flag_of,
+    parse,
+)
+
+
+def train(args: Args) -> int:
+    """Train a policy, judge it against the rules, write TensorBoard logs, export it."""
+    from quietdial.agents.learners.config import ALGORITHM_NAMES
+    from quietdial.experiments.config import RunConfig, load_run_config
+    from quietdial.experiments.train import run_training
+
+    rest = list(args)
+    default = RunConfig()
+    if rest and not rest[0].startswith("-"):
+        default = load_run_config(rest.pop(0))
+    algorithm = flag_of(rest, "--learner.algorithm")
+    if algorithm in ALGORITHM_NAMES:  # its preset fills what is not given
+        learner = default.learner.with_algorithm(algorithm)
+        default = default.model_copy(update={"learner": learner})
+    config = parse(
+        RunConfig,
+        rest,
+        "train",
+        default=default,
+        description="Train a pacing policy. Give a run configuration (YAML) first, then flags.",
+    )
+    folder, verdict = run_training(config, console_of(), command_of("train", args))
+    emit({"run": str(folder.path), **folder.manifest})
+    return EXIT_OK if verdict is not None else EXIT_INTERRUPTED
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArgs:
+    """Judge a trained policy against the rules on the held-out days of a scenario."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """run folder or checkpoint folder"""
+    scenario: str | None = None
+    """preset name or YAML file; none: the scenario that the policy was trained on"""
+    target_rate: float | None = None
+    """silent / answered that every knob is tuned to; none: 0.9 of the cap"""
+    tune_days: int = 48
+    """days for the knobs"""
+    test_days: int = 64
+    """days for the figures"""
+    out: Path | None = None
+    """folder for the table, figures and days; none: evaluation-<scenario> in the run folder, or
+    beside the checkpoint"""
+
+
+def evaluate(args: Args) -> int:
+    """Judge a trained policy against the rules on held-out days."""
+    asked = parse(EvaluateArgs, args, "evaluate")
+    from quietdial.experiments import report
+    from quietdial.experiments.config import JudgeConfig
+    from quietdial.experiments.rundir import provenance, writable_folder
+    from quietdial.experiments.train import (
+        default_output,
+        judge_with_progress,
+        load_run_policy,
+        outside_checkpoints,
+        policy_scenario,
+        print_verdict,
+    )
+
+    policy = load_run_policy(asked.policy)
+    scenario = (
+        policy_scenario(asked.policy, policy)
+        if asked.scenario is None
+        else load_scenario(asked.scenario)
+    )
+    settings = JudgeConfig(
+        target_rate=asked.target_rate, tune_days=asked.tune_days, test_days=asked.test_days
+    )
+    out = asked.out or default_output(asked.policy, f"evaluation-{scenario.name}")
+    writable_folder(outside_checkpoints(out))
+    console = console_of()
+    verdict = judge_with_progress(
+        policy,
+        scenario,
+        console,
+        target_rate=settings.target(scenario.rule.cap),
+        n_tune_days=settings.tune_days,
+        n_test_days=settings.test_days,
+    )
+    command = command_of("evaluate", args)
+    extra = provenance(command)
+    report.write(verdict, out, extra, command)
+    emit(report.to_json(verdict, extra))
+    print_verdict(verdict, console)
+    console.print(f"Table, figures and days: {out}/")
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectArgs:
+    """Choose among the checkpoints of a run on selection days; the best becomes its policy."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder, finished or interrupted"""
+    scenario: str | None = None
+    """preset name or YAML file; none: the scenario that the policy was trained on"""
+    days: int = 32
+    """selection days, neither tuning nor test days"""
+    most_days_above: float = 0.7
+    """what the upper limit of the share of days above the cap must stay below"""
+
+
+def select(args: Args) -> int:
+    """Choose a run's best checkpoint: the busiest that surely keeps the cap on selection days."""
+    asked = parse(SelectArgs, args, "select")
+    from quietdial.experiments.report import candidates_table
+    from quietdial.experiments.selection import sentence
+    from quietdial.experiments.train import select_in_run
+
+    console = console_of()
+    found = select_in_run(
+        asked.run,
+        None if asked.scenario is None else load_scenario(asked.scenario),
+        console,
+        n_days=asked.days,
+        most_days_above=asked.most_days_above,
+    )
+    emit(found.to_dict())
+    console.print(candidates_table(found))
+    console.print(sentence(found.to_dict()), highlight=False)
+    console.print(f"Kept as the policy of the run: quietdial evaluate {asked.run}")
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArgs:
+    """Export a trained policy as policy.onnx and policy.json; both give torch's dials."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """run folder or checkpoint folder"""
+    out: Path | None = None
+    """folder for the two files; none: export in the run folder, or beside the checkpoint"""
+
+
+def export(args: Args) -> int:
+    """Export a trained policy as one ONNX file and one JSON contract."""
+    asked = parse(ExportArgs, args, "export")
+    from quietdial.agents.export import export_policy
+    from quietdial.experiments.train import default_output, load_run_policy, outside_checkpoints
+
+    policy = load_run_policy(asked.policy)
+    out = asked.out or default_output(asked.policy, "export")
+    folder = export_policy(policy, outside_checkpoints(out))
+    emit({"export": str(folder)})
+    console_of().print(f"Exported: {folder}/policy.onnx, {folder}/policy.json")
+    return EXIT_OK
