@@ -20,6 +20,7 @@ STUDIES: Final[dict[str, str]] = {
     "hard-worlds": "hard_worlds",
     "information": "information",
     "information-learners": "information_learners",
+    "late-worlds": "late_worlds",
     "markov-optimum": "markov",
     "realistic-3pct": "realistic",
 }

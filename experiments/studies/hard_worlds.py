@@ -8,7 +8,7 @@ that the learner does not win is told with its figures, like one that it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +43,6 @@ from quietdial.experiments.studies.picture import differences_figure, intervals_
 from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
 NAME: Final = "hard-worlds"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
 PAGE: Final = Path("docs/hard-worlds.md")
 """Page whose table is made from the result, if it is there."""
 PICTURE: Final = Path("docs/figures/hard-worlds.png")
@@ -204,19 +203,44 @@ WORLDS: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is trained and judged for one result.
+
+    Attributes:
+        name: of the result.
+        worlds: the worlds, one after the other.
+        seeds: training seeds.
+        days: how many days a knob is tuned on, and how many are judged.
+    """
+
+    name: str
+    worlds: tuple[HardWorld, ...]
+    seeds: tuple[int, ...] = SEEDS
+    days: Days = DAYS
+
+    @property
+    def command(self) -> str:
+        """The command that makes the result."""
+        return f"quietdial study {self.name} --output experiments/results/{self.name}.json"
+
+
+PLAN: Final = Plan(NAME, WORLDS)
+
+
 def config_of(world: HardWorld, base_theta: float, seed: int) -> LearnerConfig:
     """Settings of a training: residual on the index rule as tuned, seeing the `wide` set."""
     given = {"observation": "wide", "total_steps": 1_000_000, **world.settings}
     return LearnerConfig(base_theta=base_theta, seed=seed, **given)
 
 
-def jobs_of(world: HardWorld, base: AtRate) -> list[TrainJob]:
+def jobs_of(world: HardWorld, base: AtRate, seeds: Sequence[int] = SEEDS) -> list[TrainJob]:
     """The trainings in a world, one for each seed; `base`: the rule below, tuned."""
     scenario = world.build()
     theta = float(base.policy.knob or 0.0)
     return [
         TrainJob(f"{world.name}-seed-{seed}", config_of(world, theta, seed), scenario)
-        for seed in SEEDS
+        for seed in seeds
     ]
 
 
@@ -237,21 +261,21 @@ def compare(
     work: Path,
     processes: int,
     console: Console,
-    days: Days = DAYS,
+    plan: Plan = PLAN,
 ) -> tuple[Comparison, list[TrainJob]]:
     """Tune the base, train, and hold the learner against every rule, all on the same days."""
     scenario = world.build()
     judged = work / "judged"
     base = judge_at(rule_named(BASE), scenario, RATE, BASE_DAYS, judged)
-    jobs = jobs_of(world, base)
+    jobs = jobs_of(world, base, plan.seeds)
     policies = train_all(jobs, work, processes, progress(console))
     found = compare_at_rate(
         list(policies.values()),
         [rule_named(name) for name in RULES],
         scenario,
         RATE,
-        n_tune=days.tune,
-        n_test=days.test,
+        n_tune=plan.days.tune,
+        n_test=plan.days.test,
         names=RULES,
         work=judged,
         processes=processes,
@@ -260,7 +284,9 @@ def compare(
     return found, jobs
 
 
-def figures_of(world: HardWorld, found: Comparison) -> list[dict[str, Any]]:
+def figures_of(
+    world: HardWorld, found: Comparison, seeds: Sequence[int] = SEEDS
+) -> list[dict[str, Any]]:
     """The published numbers of one world."""
     best = best_rule(found)
     at = f"at {100 * RATE:g} % silent"
@@ -272,7 +298,7 @@ def figures_of(world: HardWorld, found: Comparison) -> list[dict[str, Any]]:
         each = ", ".join(f"{100 * gap:+.2f}" for gap in row.by_seed)
         note = f"{row.name}; by seed {each} points; {verdict(row.difference)}"
         rows.append(share_figure(f"{world.name}/{LEARNER} minus {what}", row.difference, note))
-    for seed, one in zip(SEEDS, found.learned, strict=True):
+    for seed, one in zip(seeds, found.learned, strict=True):
         silent = float(one.days.days["silent"].sum() / one.days.days["answered"].sum())
         note = f"as played on the test days; base_theta {one.policy.base_theta:.3g}"
         name = f"{world.name}/{LEARNER}/silent-rate/seed-{seed}"
@@ -280,7 +306,7 @@ def figures_of(world: HardWorld, found: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def markdown(result: Mapping[str, Any]) -> str:
+def markdown(result: Mapping[str, Any], worlds: Sequence[HardWorld] = WORLDS) -> str:
     """The table of the page, from the content of a result file."""
     rows = {row["name"]: row for row in result["figures"]}
     lines = [
@@ -290,7 +316,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "best rule [points] | Each seed | Minus `marginal` [points] | |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for world in WORLDS:
+    for world in worlds:
         gap = rows[f"{world.name}/{LEARNER} minus best rule"]
         best, seeds, verdict_ = str(gap["note"]).split("; ")
         cells = (
@@ -311,7 +337,7 @@ def _percent(row: Mapping[str, Any]) -> str:
     return f"{100 * row['value']:.1f}"
 
 
-def draw(result: Mapping[str, Any], path: Path) -> None:
+def draw(result: Mapping[str, Any], path: Path, plan: Plan = PLAN) -> None:
     """The picture of the page: every world's differences with their intervals."""
     against = ("best rule", BASE)
     shown = {
@@ -319,26 +345,27 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             result["figures"],
             {f"minus {what}": f"{world.name}/{LEARNER} minus {what}" for what in against},
         )
-        for world in WORLDS
+        for world in plan.worlds
     }
     picture = differences_figure(
         shown,
         title="Where a learner wins, and where it does not",
-        subtitle=f"{LEARNER} minus rule at {100 * RATE:g} % silent, {len(SEEDS)} training seeds",
+        subtitle=f"{LEARNER} minus rule at {100 * RATE:g} % silent, "
+        f"{len(plan.seeds)} training seeds",
     )
     save_png(picture, path)
 
 
-def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
-    """Train, judge, show and write, one world after the other (see `command.Study`)."""
+def play(plan: Plan, work: Path, processes: int, console: Console) -> dict[str, Any]:
+    """Train, judge and show, one world after the other; the content of the result file."""
     table = Table("world", LEARNER, "best rule", "its utilisation", "learner minus it", "")
     figures: list[dict[str, Any]] = []
-    for world in WORLDS:
-        found, jobs = compare(world, work, processes, console)
-        figures += figures_of(world, found)
+    for world in plan.worlds:
+        found, jobs = compare(world, work, processes, console, plan)
+        figures += figures_of(world, found, plan.seeds)
         figures += [
             cost_figure(f"{world.name}/training/cpu-s/seed-{seed}", job, work)
-            for seed, job in zip(SEEDS, jobs, strict=True)
+            for seed, job in zip(plan.seeds, jobs, strict=True)
         ]
         best = best_rule(found)
         table.add_row(
@@ -350,10 +377,15 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
             verdict(best.difference),
         )
     console.print(table)
+    days = f"tuning days 0 to {plan.days.tune - 1}, test days 0 to {plan.days.test - 1}"
+    return result_file(plan.name, plan.command, f"training {plan.seeds}; {days}", figures)
+
+
+def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
+    """Do the study of eleven hard worlds (see `command.Study`)."""
+    result = play(PLAN, work, processes, console)
     if output is None:
         return
-    seeds = f"training {SEEDS}; tuning days 0 to {DAYS.tune - 1}, test days 0 to {DAYS.test - 1}"
-    result = result_file(NAME, COMMAND, seeds, figures)
     write_json_atomic(output, result)
     if PAGE.is_file():
         put_figures(PAGE, markdown(result))

@@ -8,7 +8,7 @@ import pytest
 from quietdial.agents.rules import Marginal
 from quietdial.agents.rules.catalogue import catalogue
 from quietdial.experiments.stats import Interval, PolicyDays
-from quietdial.experiments.studies import hard_worlds
+from quietdial.experiments.studies import hard_worlds, late_worlds
 from quietdial.experiments.studies.paired import AtRate, Comparison, Facing
 
 
@@ -51,6 +51,15 @@ def test_worlds__are_at_least_eight_and_all_can_be_built() -> None:
         assert scenario.rule.cap == hard_worlds.RATE
 
 
+def test_late_worlds__are_seen_late_and_have_seeds_of_their_own() -> None:
+    assert not set(late_worlds.PLAN.seeds) & set(hard_worlds.SEEDS)
+    for world in late_worlds.PLAN.worlds:
+        scenario = world.build()
+        assert scenario.name == world.name
+        assert scenario.rule.cap == hard_worlds.RATE
+        assert scenario.belief.feed_delay_s >= 3.0
+
+
 def test_rules__are_in_the_catalogue_and_see_no_hidden_truth() -> None:
     listed = {entry.name: entry for entry in catalogue()}
     for name in hard_worlds.RULES:
@@ -81,7 +90,7 @@ def test_markdown__tells_every_world_with_its_verdict(lo: float, hi: float, said
         figures += hard_worlds.figures_of(world, _found(gap))
     text = hard_worlds.markdown(
         {
-            "command": hard_worlds.COMMAND,
+            "command": hard_worlds.PLAN.command,
             "commit": {"commit": "0" * 40, "dirty": False},
             "figures": figures,
         }
