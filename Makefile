@@ -7,6 +7,8 @@ VENV ?= .venv
 TORCH_ARGS ?=
 # Extra arguments for `quietdial train`, for `quietdial proof` and for pytest.
 ARGS ?=
+# Processes of the tests.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -22,13 +24,14 @@ help: ## list the verbs
 	@echo "quietdial: make VERB"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS= (for quietdial train, quietdial proof, pytest)"
+	@echo "           JOBS=$(JOBS) (processes of the tests)"
 	@echo "           TORCH_ARGS= (for pip, when it fetches PyTorch)"
 
 train: setup ## install what is needed, train a policy, judge it, export it
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/quietdial train $(ARGS)
 
 test: setup-dev browser ## install what is needed, run all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 proof: setup-dev ## prove the simulator right (long, goes on where it stopped); ARGS=erlang: one part
 	@OMP_NUM_THREADS=1 $(BIN)/quietdial proof $(or $(ARGS),--output experiments/results/world-proof.json)
