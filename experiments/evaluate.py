@@ -214,8 +214,6 @@ def play_world(
         done(number / len(stretches))
     if not over:
         raise QuietDialError(f"{world.scenario.name}: the episode is longer than its sessions")
-    if world.shield is not None:
-        totals = {**totals, **world.interventions()}
     windows: Columns = {}
     if world.is_full:
         first = world.windows()
@@ -489,6 +487,18 @@ class Verdict:
     def difference(self, other: str) -> Difference:
         """The judged policy (the first one) minus another."""
         return next(row for row in self.differences if row.b == other)
+
+    def over_best_rule(self) -> tuple[str, Interval]:
+        """The policy that the judged one does worst against, and its utilisation minus that one's.
+
+        At equal silent rate where that could be computed, else each at its own.
+        """
+        gaps = {
+            row.b: row.utilisation if equal is None else equal
+            for row, equal in zip(self.differences, self.at_equal_rate, strict=True)
+        }
+        best = min(gaps, key=lambda name: gaps[name].value)
+        return best, gaps[best]
 
 
 def rules() -> list[Policy]:

@@ -192,6 +192,7 @@ def _tuning(item: Tuned) -> dict[str, Any]:
 
 def figures(verdict: Verdict) -> list[dict[str, Any]]:
     """Every figure of every policy and difference: name, value, unit, lo, hi, n, note."""
+    best, over_best = verdict.over_best_rule()
     return [
         *(figure for row in verdict.summaries for figure in row.figures()),
         *(figure for row in verdict.differences for figure in row.figures()),
@@ -205,6 +206,12 @@ def figures(verdict: Verdict) -> list[dict[str, Any]]:
             for row, equal in zip(verdict.differences, verdict.at_equal_rate, strict=True)
             if equal is not None
         ),
+        {
+            "name": f"{verdict.summaries[0].name} minus best rule/utilisation",
+            "unit": "1",
+            "note": f"{best}, paired by day, at equal silent rate where its knob allows",
+            **over_best.to_dict(),
+        },
     ]
 
 

@@ -49,6 +49,8 @@ class Tag(StrEnum):
     EXPLAINED_VARIANCE = "train/explained_variance"
     N_UPDATES = "train/n_updates"
 
+    EXPLORATION = "rollout/exploration_rate"
+
     FPS = "time/fps"
     ITERATIONS = "time/iterations"
     TIME_ELAPSED = "time/time_elapsed"
@@ -63,9 +65,19 @@ class Tag(StrEnum):
     SILENT_RATE_LOWER = "safety/silent_rate_lower"
     SILENT_RATE_UPPER = "safety/silent_rate_upper"
     SILENT_RATE_EMA = "safety/silent_rate_ema"
+    COST = "safety/cost_per_agent_h"
+    SHIELD_ACTS = "safety/shield_acts_per_agent_h"
+    SHIELD_CALLS = "safety/shield_calls_per_agent_h"
     TARGET = "safety/target"
     CAP = "safety/cap"
     MULTIPLIER = "safety/multiplier"
+
+    FINAL_UTILISATION = "final/utilisation"
+    FINAL_CONVERSATIONS = "final/conversations_per_agent_h"
+    FINAL_SILENT_RATE = "final/silent_rate"
+    FINAL_SILENT_RATE_UPPER = "final/silent_rate_upper"
+    FINAL_P_DAY_BREAKS_CAP = "final/p_day_breaks_cap"
+    FINAL_OVER_BEST_RULE = "final/utilisation_over_best_rule"
 
     FIGURE_FRONTIER = "figures/frontier"
     FIGURE_DAY = "figures/day"
@@ -88,6 +100,17 @@ class EvalQuantity(StrEnum):
     SILENT_RATE_UPPER = "silent_rate_upper"
     P_DAY_BREAKS_CAP = "p_day_breaks_cap"
 
+
+FINAL = (
+    Tag.FINAL_UTILISATION,
+    Tag.FINAL_SILENT_RATE_UPPER,
+    Tag.FINAL_OVER_BEST_RULE,
+    Tag.FINAL_CONVERSATIONS,
+    Tag.FINAL_SILENT_RATE,
+    Tag.FINAL_P_DAY_BREAKS_CAP,
+)
+"""What the judge found of a run's own policy: the columns of the HParams page, the same for all
+algorithms, in the order in which one asks."""
 
 _POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -112,6 +135,23 @@ def summary_scalars(summary: PolicySummary) -> dict[str, float]:
         q.P_DAY_BREAKS_CAP: summary.p_day_breaks_cap.value,
     }
     return {eval_tag(summary.name, quantity): value for quantity, value in values.items()}
+
+
+def final_scalars(summary: PolicySummary, over_best_rule: float) -> dict[str, float]:
+    """The scalars of `FINAL`.
+
+    Args:
+        summary: the row of the run's own policy.
+        over_best_rule: its utilisation minus that of the best rule at equal silent rate, fraction.
+    """
+    return {
+        Tag.FINAL_UTILISATION: summary.utilisation.value,
+        Tag.FINAL_CONVERSATIONS: summary.conversations_per_agent_h.value,
+        Tag.FINAL_SILENT_RATE: summary.silent_rate.value,
+        Tag.FINAL_SILENT_RATE_UPPER: summary.silent_rate.hi,
+        Tag.FINAL_P_DAY_BREAKS_CAP: summary.p_day_breaks_cap.value,
+        Tag.FINAL_OVER_BEST_RULE: over_best_rule,
+    }
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float]:
@@ -173,6 +213,15 @@ def custom_scalar_layout(policies: Sequence[str]) -> dict[str, dict[str, list[An
                 "Multiline",
                 [_exactly(Tag.CONVERSATIONS)],
             ],
+        },
+        "How does it learn?": {
+            "entropy (sign turned, nats)": ["Multiline", [_exactly(Tag.ENTROPY_LOSS)]],
+            "movement of the policy in an update (KL, nats)": [
+                "Multiline",
+                [_exactly(Tag.APPROX_KL)],
+            ],
+            "explained variance": ["Multiline", [_exactly(Tag.EXPLAINED_VARIANCE)]],
+            "steps per second": ["Multiline", [_exactly(Tag.FPS)]],
         },
     }
     if policies:

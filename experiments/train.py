@@ -62,11 +62,11 @@ from quietdial.experiments.evaluate import (
 from quietdial.experiments.rundir import RunFolder, provenance
 from quietdial.experiments.selection import Selection, kept_policies, select, sentence
 from quietdial.experiments.tensorboard import (
-    EvalQuantity,
+    FINAL,
     KVWriterFormat,
     RunWriter,
     Tag,
-    eval_tag,
+    final_scalars,
 )
 
 POLICY_FOLDER = "policy"
@@ -131,13 +131,7 @@ def run_training(
         writer.layout([name, *(rule.name for rule in rules())])
         writer.hparams(
             values["learner"] | {"scenario": scenario.name, "cap": scenario.rule.cap},
-            [
-                eval_tag(name, EvalQuantity.UTILISATION),
-                eval_tag(name, EvalQuantity.SILENT_RATE),
-                eval_tag(name, EvalQuantity.SILENT_RATE_UPPER),
-                eval_tag(name, EvalQuantity.CONVERSATIONS),
-                eval_tag(name, EvalQuantity.P_DAY_BREAKS_CAP),
-            ],
+            FINAL,
         )
         writer.flush()
         trained = _train(config, scenario, make_env, folder, writer, console)
@@ -475,6 +469,8 @@ def _show(
     """The evaluation, the verdict and the pictures in TensorBoard."""
     writer.evaluation(verdict.summaries[1:], 0)  # the rules as flat lines from the first step on
     writer.evaluation(verdict.summaries, step)
+    _, over_best_rule = verdict.over_best_rule()
+    writer.scalars(final_scalars(verdict.summaries[0], over_best_rule.value), step)
     writer.text(Tag.TEXT_VERDICT, report.markdown(verdict, command), step)
     writer.figure(Tag.FIGURE_FRONTIER, report.frontier(verdict), step)
     trace, where = record_day(policy, scenario, int(verdict.days[0].seeds[0]))

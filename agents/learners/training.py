@@ -24,6 +24,7 @@ from quietdial.agents.learners.algorithms import actor_tensors, build_model, opt
 from quietdial.agents.learners.cloning import warm_start
 from quietdial.agents.learners.config import OFF_POLICY, SEED_STRIDE, LearnerConfig, require_cap
 from quietdial.agents.learners.lagrange import Multiplier, make_multiplier
+from quietdial.agents.learners.probe import Probe
 from quietdial.agents.learners.sb3_env import BatchedPacing, SameStepVecEnv
 from quietdial.agents.policy import Policy, PolicySpec
 from quietdial.agents.rules.catalogue import rule_named
@@ -35,6 +36,7 @@ try:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.utils import safe_mean
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("torch and stable-baselines3", "train", "training") from error
 
@@ -219,6 +221,8 @@ def train(
         if callback.stopped:
             completed = False
         if completed:  # the last update has no rollout after it
+            for name, value in callback.probe.after(model).items():
+                model.logger.record(name, value)
             keeper.keep(model, callback.multiplier)
             model.logger.dump(step=model.num_timesteps)
         checkpoint = keeper.save()
@@ -361,9 +365,12 @@ class _Lagrangian(BaseCallback):
         self._kept = -1
         self._cap = cap
         self._last: tuple[float, int] = (time.perf_counter(), 0)
+        self.probe = Probe(config)
 
     def _on_rollout_start(self) -> None:
         """After every update (and before the first): the weights are whole."""
+        for name, value in self.probe.after(self.model).items():
+            self.logger.record(name, value)
         if self._kept == self._rollout:
             return
         self._kept = self._rollout
@@ -378,6 +385,8 @@ class _Lagrangian(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         self._rollouts += 1
+        if (self._rollouts + 1) % self._config.rollouts_per_report == 0:
+            self.probe.before(self.model)  # the last update before the next report
         if self._rollouts % self._config.rollouts_per_report:
             return
         window = self._vec_env.take_window()
@@ -423,6 +432,10 @@ class _Lagrangian(BaseCallback):
             self.logger.record("safety/silent_rate_lower", max(report.silent_rate - half, 0.0))
             self.logger.record("safety/silent_rate_upper", report.silent_rate + half)
             self.logger.record("safety/silent_rate_ema", report.silent_rate_ema)
+        self.logger.record("safety/cost_per_agent_h", silent / hours)
+        for name in ("shield_acts", "shield_calls"):
+            if name in window:
+                self.logger.record(f"safety/{name}_per_agent_h", window[name] / hours)
         self.logger.record("safety/cap", self._cap)
         self.logger.record("safety/target", self.multiplier.target)
         self.logger.record("safety/multiplier", report.multiplier)
@@ -432,6 +445,10 @@ class _Lagrangian(BaseCallback):
         self.logger.record("pacing/reward", report.reward)
         if self._config.algorithm in OFF_POLICY:
             self.logger.record("time/fps", int(report.fps))
+            episodes = self.model.ep_info_buffer
+            if episodes:
+                for key, name in (("r", "rollout/ep_rew_mean"), ("l", "rollout/ep_len_mean")):
+                    self.logger.record(name, safe_mean([its[key] for its in episodes]))
             self.logger.dump(step=self.num_timesteps)
         if self._report is not None:
             self._report(report)

@@ -343,13 +343,15 @@ class World:
     def totals(self) -> dict[str, NDArray[np.float64]]:
         """Running totals of every row's episode by name, each (B,) float64 and fresh.
 
-        The names are those of `spec.TOTALS`, in a full world also those of `spec.FULL_TOTALS`.
+        The names are those of `spec.TOTALS`, in a full world also those of `spec.FULL_TOTALS`,
+        behind a shield also those of `interventions`.
         """
         out = np.empty((len(self._total_names), self.n_campaigns))
         features.totals(self._book, out)
         if self.is_full:
             features.full_totals(self._book, out[len(TOTALS) :])
-        return dict(zip(self._total_names, out, strict=True))
+        named = dict(zip(self._total_names, out, strict=True))
+        return named if self.shield is None else named | self.interventions()
 
     def interventions(self) -> dict[str, NDArray[np.float64]]:
         """What the shield refused in every row's episode, each (B,) float64 and fresh.

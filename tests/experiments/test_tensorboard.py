@@ -145,7 +145,11 @@ def test_layout__is_written_once_and_names_real_tags(tmp_path: Path) -> None:
 
 
 def test_layout__without_policies_has_no_judge() -> None:
-    assert set(custom_scalar_layout([])) == {"Is the cap kept?", "What does it bring?"}
+    assert set(custom_scalar_layout([])) == {
+        "Is the cap kept?",
+        "What does it bring?",
+        "How does it learn?",
+    }
 
 
 def test_evaluation__writes_every_quantity_of_every_policy(tmp_path: Path) -> None:
@@ -284,5 +288,5 @@ def test_run_writer__says_in_one_line_that_it_cannot_write(tmp_path: Path) -> No
 def test_tags__are_unique_and_grouped() -> None:
     values = [tag.value for tag in Tag]
     assert len(set(values)) == len(values)
-    groups = {"rollout", "train", "time", "pacing", "safety", "figures", "run"}
+    groups = {"rollout", "train", "time", "pacing", "safety", "final", "figures", "run"}
     assert {value.split("/")[0] for value in values} == groups
