@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from quietdial.envs.errors import MissingExtraError, QuietDialError
 from quietdial.envs.scenario import describe_validation_error
-from quietdial.experiments.verbs import looking, measuring, pages, training, worlds
+from quietdial.experiments.verbs import looking, measuring, pages, sweeping, training, worlds
 from quietdial.experiments.verbs.common import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -41,6 +41,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "train": training.train,
     "evaluate": training.evaluate,
     "select": training.select,
+    "sweep": sweeping.sweep,
     "calibrate": worlds.calibrate,
     "export": training.export,
     "play": worlds.play,

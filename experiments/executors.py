@@ -63,7 +63,8 @@ class Executor(Protocol):
         ...
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """An error as a user sees it: the text alone where it is meant for one."""
     text = " ".join(str(error).split())
     return text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
 
@@ -87,7 +88,7 @@ class InlineExecutor:
         try:
             return [Outcome(key, self._work(spec, needed))]
         except Exception as error:  # noqa: BLE001  one job must not stop the others
-            return [Outcome(key, None, _one_line(error))]
+            return [Outcome(key, None, one_line(error))]
 
     def close(self) -> None:
         """Forget what was not begun."""
@@ -165,7 +166,7 @@ class LocalExecutor:
             except BrokenProcessPool:
                 outcomes.append(Outcome(key, None, "a worker process died", lost=True))
             except Exception as error:  # noqa: BLE001  one job must not stop the others
-                outcomes.append(Outcome(key, None, _one_line(error)))
+                outcomes.append(Outcome(key, None, one_line(error)))
         if any(outcome.lost for outcome in outcomes):
             outcomes += [
                 Outcome(key, None, "a worker process died", lost=True)

@@ -261,7 +261,7 @@ def _label(config: Mapping[str, Any]) -> str:
     return "run"
 
 
-def _first_difference(old: object, new: object, place: str = "") -> str | None:
+def first_difference(old: object, new: object, place: str = "") -> str | None:
     """Where two configurations differ first: ``train.n_steps: 512 there, 1024 now``."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}, key=str):
@@ -270,7 +270,7 @@ def _first_difference(old: object, new: object, place: str = "") -> str | None:
                 there = repr(old[key]) if key in old else "missing"
                 now = repr(new[key]) if key in new else "missing"
                 return f"{inner}: {there} there, {now} now"
-            found = _first_difference(old[key], new[key], inner)
+            found = first_difference(old[key], new[key], inner)
             if found is not None:
                 return found
         return None
@@ -375,7 +375,7 @@ class RunFolder:
             ) from error
         if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
             raise RunFolderError(f"cannot resume {str(path)!r}: manifest.json is not a run's")
-        difference = _first_difference(manifest["config"], config)
+        difference = first_difference(manifest["config"], config)
         if difference is not None:
             raise ConfigError(
                 f"cannot resume {str(path)!r} with another configuration: {difference}; "

@@ -83,7 +83,11 @@ FLOORS_FOLDER = "floors"
 
 
 def run_training(
-    config: RunConfig, console: Console, command: str
+    config: RunConfig,
+    console: Console,
+    command: str,
+    *,
+    on_rollout: Callable[[RolloutReport], None] | None = None,
 ) -> tuple[RunFolder, Verdict | None]:
     """Do one whole run.
 
@@ -91,6 +95,7 @@ def run_training(
         config: the complete configuration.
         console: where progress and the verdict go.
         command: the command line that asked for it, for the files it makes.
+        on_rollout: told every report of the training, besides the console.
 
     Returns:
         The run folder and the verdict; no verdict if training was interrupted, in which case the
@@ -134,7 +139,7 @@ def run_training(
             FINAL,
         )
         writer.flush()
-        trained = _train(config, scenario, make_env, folder, writer, console)
+        trained = _train(config, scenario, make_env, folder, writer, console, on_rollout)
         if not trained.completed:
             folder.finish("interrupted", steps=trained.steps)
             console.print(
@@ -245,6 +250,7 @@ def _train(
     folder: RunFolder,
     writer: RunWriter,
     console: Console,
+    told: Callable[[RolloutReport], None] | None = None,
 ) -> TrainedPolicy:
     logger = Logger(str(folder.path), [KVWriterFormat(writer, folder.path / "train.jsonl")])
     with progress_bar(console, "live") as bar:
@@ -259,6 +265,8 @@ def _train(
                 f"multiplier {rollout.multiplier:5.0f}  {rollout.fps / 1000:5.1f} k/s"
             )
             bar.update(task, completed=rollout.step, live=live)
+            if told is not None:
+                told(rollout)
             tenth = 10 * rollout.step // rollout.total_steps
             if not console.is_terminal and tenth > shown:
                 shown = tenth
