@@ -1,50 +1,32 @@
-"""The judge's statistics: every figure with a 95 % interval, computed from one number per day.
+"""What a policy did on the judged days, its row of the table, and paired differences.
 
 A day is the unit of sampling: calls of one day share its answer rate and its luck, days do not.
 So every interval here is taken over days, never over calls.
-
-Three estimators are used.
-
-* **Mean of days** (utilisation, conversations per agent-hour): Student's interval,
-  `mean +- t(n-1) * s / sqrt(n)`.
-* **Ratio pooled over days** (silent / answered, dials / conversation): `R = sum(y) / sum(x)` with
-  the delta method, `var(R) = sum((y - R x)^2) / ((n - 1) n mean(x)^2)` and the same t quantile.
-  Source: Cochran, *Sampling Techniques*, 3rd edition 1977, chapter 6 (ratio estimators). The
-  interval of a ratio is cut to the values that the ratio can take.
-* **Share of days** (days above the cap): Clopper and Pearson, *Biometrika* 26 (1934), whose
-  coverage is never below the stated one; Wilson, *JASA* 22 (1927), is offered beside it.
-
-A count of zero gets the one-sided 95 % bound `1 - 0.05^(1/n)`, about `3/n`, and not an interval of
-width zero.
-
-Days may be played in rounds until an interval is narrow enough (`Stopping`). The rule looks at the
-interval's width only, never at the sign or the size of the difference, so it cannot stop at a
-result that pleases. Width and mean of few days are still not quite independent, and a spread
-that is small by luck stops too early. So no rule stops before a fixed least number of days, and
-it looks only at the ends of rounds that grow by half. What is left of the effect is measured by a
-test: intervals of 95 % then cover at least 93 % if the daily differences are normal or skewed by .7
-at most. With a skewness of 1 it is 92 %, of 1.4 91 %, of 2 88 %, most of it from Student's
-interval itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from quietdial.envs.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-
-CONFIDENCE = 0.95
-"""Confidence of every interval that is not told otherwise."""
+from quietdial.experiments.stats.intervals import (
+    CONFIDENCE,
+    FloatArray,
+    IntArray,
+    Interval,
+    clopper_pearson,
+    influences,
+    mean_interval,
+    paired_difference,
+    ratio_difference,
+    ratio_interval,
+)
 
 DAY_TOTALS = (
     "dialed",
@@ -56,43 +38,6 @@ DAY_TOTALS = (
     "available_s",
 )
 """Totals of a day that the judge cannot do without (see `PolicyDays.days`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with its interval.
-
-    Attributes:
-        value: The estimate.
-        lo: Lower end of the interval, in the unit of `value`.
-        hi: Upper end of the interval, in the unit of `value`.
-        n: Number of days that it rests on.
-    """
-
-    value: float
-    lo: float
-    hi: float
-    n: int
-
-    @property
-    def half_width(self) -> float:
-        """Half the width of the interval, in the unit of `value`."""
-        return 0.5 * (self.hi - self.lo)
-
-    def to_dict(self) -> dict[str, float | int]:
-        """The four numbers as plain Python values, ready for JSON."""
-        return {"value": self.value, "lo": self.lo, "hi": self.hi, "n": self.n}
-
-    def text(self, *, scale: float = 100.0, digits: int = 1, unit: str = "%") -> str:
-        """The estimate and its interval for a table, such as ``94.6 % (94.4 to 94.8)``.
-
-        Args:
-            scale: Factor in front of every number (100 turns a fraction into percent).
-            digits: Decimals.
-            unit: Text after the estimate; empty for none.
-        """
-        value, lo, hi = (f"{scale * v:.{digits}f}" for v in (self.value, self.lo, self.hi))
-        return f"{value}{' ' + unit if unit else ''} ({lo} to {hi})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,127 +250,6 @@ def _figure(name: str, value: Interval, unit: str, note: str) -> dict[str, Any]:
     return {"name": name, "unit": unit, "note": note, **value.to_dict()}
 
 
-def _column(values: ArrayLike, what: str) -> FloatArray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) < 2:
-        raise ConfigError(
-            f"{what}: an interval needs at least 2 days in one row of numbers, "
-            f"got shape {array.shape}"
-        )
-    if not np.all(np.isfinite(array)):
-        raise ConfigError(f"{what}: every day must have a finite number")
-    return array
-
-
-def t_quantile(n: int, confidence: float = CONFIDENCE) -> float:
-    """The factor `t` of a two-sided Student interval over `n` days (n - 1 degrees of freedom)."""
-    return float(special.stdtrit(n - 1, 0.5 + 0.5 * _checked(confidence)))
-
-
-def _checked(confidence: float) -> float:
-    if not 0.0 < confidence < 1.0:
-        raise ConfigError(f"confidence is {confidence!r}, allowed is a number between 0 and 1")
-    return confidence
-
-
-def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Mean of days with Student's interval.
-
-    Args:
-        values: One number per day, (D,), D >= 2.
-        confidence: Two-sided confidence.
-    """
-    x = _column(values, "mean")
-    n = len(x)
-    mean = float(x.mean())
-    half = t_quantile(n, confidence) * float(x.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
-
-
-def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Mean of `a - b` by day with Student's interval; both (D,) in the same order of days."""
-    x, y = _column(a, "paired difference"), _column(b, "paired difference")
-    if x.shape != y.shape:
-        raise ConfigError(
-            f"a paired difference needs the same days on both sides, got {len(x)} and {len(y)} days"
-        )
-    return mean_interval(x - y, confidence)
-
-
-def ratio_interval(
-    numerator: ArrayLike,
-    denominator: ArrayLike,
-    confidence: float = CONFIDENCE,
-    *,
-    upper_bound: float = math.inf,
-) -> Interval:
-    """The ratio of two totals pooled over days, with its interval over days.
-
-    `R = sum(y) / sum(x)`; by the delta method `var(R) = s_e^2 / (n mean(x)^2)` with the residuals
-    `e = y - R x` and `s_e^2 = sum(e^2) / (n - 1)` (Cochran 1977, chapter 6); the interval is
-    `R +- t(n-1) sqrt(var(R))`, cut to [0, `upper_bound`].
-
-    Args:
-        numerator: `y` of each day, (D,), never below 0.
-        denominator: `x` of each day, (D,), never below 0, with a sum above 0.
-        confidence: Two-sided confidence.
-        upper_bound: Largest value that the ratio can take (1 for a share).
-
-    Returns:
-        The interval. If the numerator is 0 on every day the residuals say nothing, and the upper
-        end is the one-sided bound `1 - (1 - confidence)^(1 / sum(x))` for independent calls.
-    """
-    y, x = _column(numerator, "ratio"), _column(denominator, "ratio")
-    if y.shape != x.shape:
-        raise ConfigError(f"a ratio needs the same days on both sides, got {len(y)} and {len(x)}")
-    if np.any(y < 0) or np.any(x < 0) or x.sum() <= 0:
-        raise ConfigError(
-            "a ratio needs totals of at least 0 and a denominator whose sum is above 0"
-        )
-    n, total = len(x), float(x.sum())
-    ratio = float(y.sum()) / total
-    if ratio == 0.0:
-        bound = -math.expm1(math.log1p(-_checked(confidence)) / total)
-        return Interval(0.0, 0.0, min(bound, upper_bound), n)
-    half = t_quantile(n, confidence) * float(np.sqrt(_residual_variance(y, x, ratio)))
-    return Interval(ratio, max(0.0, ratio - half), min(upper_bound, ratio + half), n)
-
-
-def _residuals(y: FloatArray, x: FloatArray, ratio: float) -> FloatArray:
-    """Influence of each day on the ratio: `(y - R x) / mean(x)`, (D,)."""
-    residuals: FloatArray = (y - ratio * x) / x.mean()
-    return residuals
-
-
-def _residual_variance(y: FloatArray, x: FloatArray, ratio: float) -> float:
-    e = _residuals(y, x, ratio)
-    return float(np.sum(e * e)) / ((len(e) - 1) * len(e))
-
-
-def ratio_difference(
-    y_a: ArrayLike,
-    x_a: ArrayLike,
-    y_b: ArrayLike,
-    x_b: ArrayLike,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """Difference of two pooled ratios on the same days, `sum(y_a)/sum(x_a) - sum(y_b)/sum(x_b)`.
-
-    The delta method on the difference: the daily influences of both ratios are subtracted day by
-    day before their spread is taken, so that what a day does to both sides cancels.
-    """
-    ya, xa, yb, xb = (_column(v, "difference of ratios") for v in (y_a, x_a, y_b, x_b))
-    if not len(ya) == len(xa) == len(yb) == len(xb):
-        raise ConfigError("a difference of ratios needs the same days on both sides")
-    if xa.sum() <= 0 or xb.sum() <= 0:
-        raise ConfigError("a difference of ratios needs denominators whose sums are above 0")
-    n = len(ya)
-    r_a, r_b = float(ya.sum() / xa.sum()), float(yb.sum() / xb.sum())
-    e = _residuals(ya, xa, r_a) - _residuals(yb, xb, r_b)
-    half = t_quantile(n, confidence) * math.sqrt(float(np.sum(e * e)) / ((n - 1) * n))
-    return Interval(r_a - r_b, r_a - r_b - half, r_a - r_b + half, n)
-
-
 def equal_rate_difference(
     a: PolicyDays, b: PolicyDays, slope: float, confidence: float = CONFIDENCE
 ) -> Interval:
@@ -465,90 +289,8 @@ def utilisation_at(days: PolicyDays, rate: float, slope: float) -> FloatArray:
     if x.sum() <= 0:
         raise ConfigError(f"{days.name!r}: nobody answered, so there is no silent rate")
     pooled = float(y.sum() / x.sum())
-    moved: FloatArray = days.utilisation - slope * (pooled - rate + _residuals(y, x, pooled))
+    moved: FloatArray = days.utilisation - slope * (pooled - rate + influences(y, x, pooled))
     return moved
-
-
-def crossed_interval(matrix: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Grand mean of a (seeds, days) table with both seeds and days drawn at random.
-
-    Two-way crossed random effects, one number in each cell: y_sd = m + a_s + b_d + e_sd. With the
-    mean squares A of the S rows, B of the D columns and E of the rest,
-
-        var(mean) = var_seed/S + var_day/D + var_rest/(S D) = (A + B - E) / (S D),
-
-    where A and B count as at least E (variances are not below 0). The interval is Student's with
-    Satterthwaite's degrees of freedom (A + B - E)^2 / (A^2/(S-1) + B^2/(D-1) + E^2/((S-1)(D-1))).
-    Source: Satterthwaite, *Biometrics Bulletin* 2 (1946); Searle, Casella and McCulloch, *Variance
-    Components* (1992), chapter 4. By simulation over many ratios of the variances the truth is
-    missed at most 8 % of the time at 95 % with 3 seeds (worst where seeds and days weigh alike),
-    at most 6 % with 5 seeds, and less than 5 % where seeds do not differ.
-
-    Args:
-        matrix: one number for each training seed and day, (S, D), S and D >= 2.
-        confidence: Two-sided confidence.
-
-    Returns:
-        The interval; `n` is the number of cells.
-    """
-    y = np.asarray(matrix, dtype=np.float64)
-    if y.ndim != 2 or min(y.shape) < 2 or not np.all(np.isfinite(y)):
-        raise ConfigError(
-            f"a crossed interval needs finite numbers of at least 2 seeds x 2 days, got {y.shape}"
-        )
-    n_rows, n_columns = y.shape
-    mean = float(y.mean())
-    rows, columns = y.mean(axis=1) - mean, y.mean(axis=0) - mean
-    rest = y - mean - rows[:, None] - columns[None, :]
-    free = (n_rows - 1, n_columns - 1, (n_rows - 1) * (n_columns - 1))
-    e = float(np.sum(rest * rest)) / free[2]
-    a = max(n_columns * float(np.sum(rows * rows)) / free[0], e)
-    b = max(n_rows * float(np.sum(columns * columns)) / free[1], e)
-    scale = a + b - e
-    if scale <= 0.0:
-        return Interval(mean, mean, mean, y.size)
-    freedom = scale**2 / (a**2 / free[0] + b**2 / free[1] + e**2 / free[2])
-    t = float(special.stdtrit(freedom, 0.5 + 0.5 * _checked(confidence)))
-    half = t * math.sqrt(scale / y.size)
-    return Interval(mean, mean - half, mean + half, y.size)
-
-
-@dataclass(frozen=True, slots=True)
-class Stopping:
-    """When enough days are played: the interval is narrow enough, or the days are used up.
-
-    It looks at the width only, and only after rounds that grow by half, from `least` on.
-
-    Attributes:
-        half_width: Wanted half-width of the interval, in the unit of what is estimated.
-        least: Days of the first round, at least 2.
-        most: Days after which it is enough in any case.
-    """
-
-    half_width: float
-    least: int
-    most: int
-
-    def __post_init__(self) -> None:
-        """Refuse rounds that cannot be."""
-        if not self.half_width >= 0.0:
-            raise ConfigError(f"half_width is {self.half_width!r}, allowed is a number >= 0")
-        if not 2 <= self.least <= self.most:
-            raise ConfigError(
-                f"least = {self.least} and most = {self.most} days: 2 <= least <= most is allowed"
-            )
-
-    def rounds(self) -> Iterator[int]:
-        """Days played in all after each round: `least`, half as many more, ..., `most`."""
-        n = self.least
-        while n < self.most:
-            yield n
-            n += n // 2
-        yield self.most
-
-    def enough(self, interval: Interval) -> bool:
-        """Whether an interval is narrow enough."""
-        return interval.half_width <= self.half_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -602,63 +344,12 @@ def p_value_above(days: PolicyDays, limit: float, slope: float) -> float:
     rate = float(y.sum() / x.sum()) if x.sum() > 0 else 0.0
     values = days.utilisation - limit
     if x.sum() > 0:
-        values = values - slope * _residuals(y, x, rate)
+        values = values - slope * influences(y, x, rate)
     n, spread = len(values), float(values.std(ddof=1))
     mean = float(values.mean())
     if spread == 0.0:
         return 0.0 if mean > 0.0 else 1.0
     return float(special.stdtr(n - 1, -mean * math.sqrt(n) / spread))
-
-
-def holm(p_values: ArrayLike, level: float) -> NDArray[np.bool_]:
-    """Which hypotheses are rejected at the family-wise `level` by Holm's step-down method.
-
-    Source: Holm, *Scandinavian Journal of Statistics* 6 (1979). It holds for any dependence.
-    """
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p)
-    rejected = np.zeros(len(p), np.bool_)
-    for place, index in enumerate(order.tolist()):
-        if p[index] > level / (len(p) - place):
-            break
-        rejected[index] = True
-    return rejected
-
-
-def _counts(k: int, n: int) -> None:
-    if n < 1 or not 0 <= k <= n:
-        raise ConfigError(f"a share needs 0 <= k <= n and n >= 1, got k={k}, n={n}")
-
-
-def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval of the share k/n: near the stated coverage on average."""
-    _counts(k, n)
-    z = float(special.ndtri(0.5 + 0.5 * _checked(confidence)))
-    p = k / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    lo = 0.0 if k == 0 else centre - half
-    hi = 1.0 if k == n else centre + half
-    return Interval(p, lo, hi, n)
-
-
-def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Clopper and Pearson's interval of the share k/n: two-sided, and one-sided at 0 and at n.
-
-    For 0 < k < n the coverage of the two-sided interval is never below `confidence`. For k = 0
-    the interval is [0, 1 - (1 - confidence)^(1/n)], the one-sided bound (about 3/n at 95 %), and
-    likewise at the other end for k = n.
-    """
-    _counts(k, n)
-    miss = 1.0 - _checked(confidence)
-    p = k / n
-    if k == 0:
-        return Interval(p, 0.0, -math.expm1(math.log(miss) / n), n)
-    if k == n:
-        return Interval(p, math.exp(math.log(miss) / n), 1.0, n)
-    lo = float(special.betaincinv(k, n - k + 1, miss / 2))
-    hi = float(special.betaincinv(k + 1, n - k, 1 - miss / 2))
-    return Interval(p, lo, hi, n)
 
 
 def summarise(days: PolicyDays, cap: float) -> PolicySummary:
