@@ -51,6 +51,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "league": measuring.league,
     "study": measuring.study,
     "limits": measuring.limits,
+    "runs": looking.runs,
     "tensorboard": looking.tensorboard,
     "scenarios": worlds.scenarios,
     "reference": pages.reference,

@@ -30,6 +30,7 @@ from quietdial.experiments.stats.days import (
 )
 from quietdial.experiments.stats.intervals import (
     CONFIDENCE,
+    FloatArray,
     Interval,
     clopper_pearson,
     holm,
@@ -46,6 +47,7 @@ __all__ = [
     "CONFIDENCE",
     "DAY_TOTALS",
     "Difference",
+    "FloatArray",
     "Interval",
     "PolicyDays",
     "PolicySummary",

@@ -1,4 +1,4 @@
-"""Verbs for looking at runs: tensorboard."""
+"""Verbs for looking at runs: runs, compare, tensorboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,36 @@ from typing import Annotated
 import tyro
 
 from quietdial.envs.errors import ConfigError, MissingExtraError
-from quietdial.experiments.verbs.common import EXIT_OK, Args, parse
+from quietdial.experiments.verbs.common import EXIT_OK, Args, console_of, emit, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class RunsArgs:
+    """List all runs of a folder with their status and key figures."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """folder of runs, or one run"""
+
+
+def runs(args: Args) -> int:
+    """List all runs with their status and key figures."""
+    asked = parse(RunsArgs, args, "runs")
+    from quietdial.experiments.runs import list_runs, runs_table, troubles
+
+    rows = list_runs(asked.folder)
+    emit({"folder": str(asked.folder), "runs": [row.to_dict() for row in rows]})
+    console = console_of()
+    if not rows:
+        console.print(f"{asked.folder} holds no run; make one with: quietdial train")
+        return EXIT_OK
+    console.print(runs_table(rows))
+    for line in troubles(rows):
+        console.print(line, markup=False)
+    console.print(
+        "Figures on the test days; limit: upper end of the 95 % interval, which must be within "
+        "the cap. Best rule: at equal silent rate. Which is better, and why: quietdial compare"
+    )
+    return EXIT_OK
 
 
 @dataclasses.dataclass(frozen=True)
