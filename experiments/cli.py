@@ -13,7 +13,15 @@ from pydantic import ValidationError
 
 from quietdial.envs.errors import MissingExtraError, QuietDialError
 from quietdial.envs.scenario import describe_validation_error
-from quietdial.experiments.verbs import looking, measuring, pages, sweeping, training, worlds
+from quietdial.experiments.verbs import (
+    looking,
+    measuring,
+    pages,
+    serving,
+    sweeping,
+    training,
+    worlds,
+)
 from quietdial.experiments.verbs.common import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -52,6 +60,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "study": measuring.study,
     "limits": measuring.limits,
     "runs": looking.runs,
+    "ledger": serving.ledger,
     "tensorboard": looking.tensorboard,
     "scenarios": worlds.scenarios,
     "reference": pages.reference,
