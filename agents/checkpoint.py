@@ -1,20 +1,16 @@
 """Checkpoints as folders of plain files: weights as safetensors, the rest as JSON, no pickle.
 
-``checkpoints/step-<n>/`` holds ``policy.safetensors`` (actor and critic), ``optimizer.safetensors``
-(Adam's moments, when given), ``policy-state.json`` (:class:`PolicyState`) and ``manifest.json``
-(size and sha256 of each file). A folder is written under another name, synced and renamed, so a
-checkpoint that has its name is whole; the loader verifies every file before a parser sees it.
+``checkpoints/step-<n>/`` holds ``policy.safetensors`` (actor and critic) and ``policy-state.json``
+(:class:`PolicyState`), which is all that playing the policy takes, and in the newest ones also
+``training.safetensors`` and ``training.json`` (:class:`TrainingState`), from which training goes
+on. How a folder is written whole and verified: checkpoint_folder.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import re
-import secrets
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,14 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from quietdial.agents.checkpoint_folder import (
+    MANIFEST,
+    checkpoints_in,
+    clear_stale,
+    json_bytes,
+    latest_checkpoint,
+    prune,
+    read_files,
+    read_json,
+    write_folder,
+)
 from quietdial.agents.learned_policy import Deployed, LearnedPolicy, layers_from, memory_from
 from quietdial.agents.policy import Frozen, PolicySpec
-from quietdial.envs.errors import (
-    CheckpointError,
-    ConfigError,
-    MissingExtraError,
-    RunFolderError,
-)
+from quietdial.envs.errors import CheckpointError, ConfigError, MissingExtraError
 from quietdial.envs.scenario import describe_validation_error
 
 try:
@@ -41,24 +43,33 @@ except ImportError as error:  # pragma: no cover - tested in a bare environment
 
 __all__ = [
     "PolicyState",
+    "ResumePoint",
+    "TrainingState",
+    "checkpoints_in",
     "is_checkpoint",
     "latest_checkpoint",
     "load_policy",
     "load_state",
+    "prune_checkpoints",
+    "resume_point",
     "save_checkpoint",
+    "weights_sha256",
 ]
 
-FORMAT: Final = "quietdial-checkpoint/1"
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""Largest checkpoint that is read, all files together."""
+"""Largest policy that is read, weights and state together."""
 
-_WEIGHTS, _OPTIMIZER, _STATE, _MANIFEST = (
-    "policy.safetensors",
-    "optimizer.safetensors",
-    "policy-state.json",
-    "manifest.json",
-)
-_STEP_NAME: Final = re.compile(r"step-(\d{1,15})\Z")
+MAX_TRAINING_BYTES: Final = 8 * 1024**3
+"""Largest training state that is read; a store of 200,000 transitions takes 50 to 100 MB."""
+
+STATES_KEPT: Final = 3
+"""So many of the newest checkpoints keep their training state."""
+
+_WEIGHTS, _STATE = "policy.safetensors", "policy-state.json"
+_TRAINING: Final = ("training.safetensors", "training.json")
+_SPARSE: Final = "sparse"
+_AT, _IS = "#at", "#is"
+_LEAST_PACKED: Final = 4096
 
 
 class PolicyState(Frozen):
@@ -112,13 +123,50 @@ class PolicyState(Frozen):
         )
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """What training needs to go on beside its settings and its world.
+
+    Attributes:
+        arrays: by name; on disk arrays that are mostly zeros are packed, bit for bit.
+        values: by name, what JSON can hold; numbers come back exactly.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The newest checkpoint from which a training goes on.
+
+    Attributes:
+        step: environment steps trained so far.
+        path: the checkpoint.
+        state: what it says beside its weights.
+        policy: its policy.
+        weights_sha256: fingerprint of its weights, see :func:`weights_sha256`.
+        training: the state to go on from; None: training was complete.
+        skipped: one line on each newer checkpoint that is damaged.
+    """
+
+    step: int
+    path: Path
+    state: PolicyState
+    policy: LearnedPolicy
+    weights_sha256: str
+    training: TrainingState | None
+    skipped: tuple[str, ...]
+
+
 def save_checkpoint(
     root: Path,
     state: PolicyState,
     weights: Mapping[str, NDArray[np.float32]],
-    optimizer: Mapping[str, NDArray[np.float32]] | None = None,
+    training: TrainingState | None = None,
     *,
     keep: int = 3,
+    regular: Callable[[int], bool] = lambda _: True,
 ) -> Path:
     """Write ``root/step-<n>`` in one step and delete all but the newest `keep` checkpoints.
 
@@ -126,75 +174,102 @@ def save_checkpoint(
         root: folder of the checkpoints; made when missing.
         state: everything but the arrays.
         weights: the actor as `learned_policy.tensors_of` names it, and any more.
-        optimizer: the optimizer's arrays; none: no such file.
+        training: what training needs to go on; none: it cannot go on from here.
         keep: how many checkpoints stay, at least 1.
+        regular: whether a checkpoint of a step counts in `keep`, see :func:`prune_checkpoints`.
 
     Returns:
         The folder of the new checkpoint.
 
     Raises:
-        RunFolderError: the folder cannot be written.
+        RunFolderError: the folder cannot be written; earlier checkpoints are untouched.
     """
     files = {
         _WEIGHTS: save_tensors(dict(weights)),
-        _STATE: _json_bytes(state.model_dump(mode="json")),
+        _STATE: json_bytes(state.model_dump(mode="json")),
     }
-    if optimizer is not None:
-        files[_OPTIMIZER] = save_tensors(dict(optimizer))
-    files[_MANIFEST] = _json_bytes(
-        {
-            "format": FORMAT,
-            "files": {
-                name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                for name, data in files.items()
-            },
-        }
-    )
+    if training is not None:
+        files |= dict(zip(_TRAINING, _packed(training), strict=True))
     target = root / f"step-{state.step}"
-    temporary = root / f".{target.name}.{secrets.token_hex(6)}.tmp"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.mkdir()
-            for name, data in files.items():
-                with (temporary / name).open("xb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            _sync_folder(temporary)
-            if target.exists():  # the same step again: out of the way, then in one step
-                old = root / f".{target.name}.{secrets.token_hex(6)}.tmp"
-                target.rename(old)
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        _sync_folder(root)
-        for stale in root.glob(".step-*.tmp"):
-            shutil.rmtree(stale, ignore_errors=True)
-        for _, old in checkpoints_in(root)[max(keep, 1) :]:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RunFolderError(f"checkpoint {target} cannot be written: {reason}") from error
+    write_folder(target, files)
+    prune_checkpoints(root, state.step, keep=keep, regular=regular)
     return target
+
+
+def prune_checkpoints(
+    root: Path,
+    newest: int,
+    *,
+    keep: int,
+    regular: Callable[[int], bool],
+    complete: bool = False,
+) -> None:
+    """Delete checkpoints that are not needed any more.
+
+    Args:
+        root: the folder.
+        newest: step of the one written last; later ones are of a training that was interrupted and
+            went on from an earlier step: they go.
+        keep: how many regular ones stay, whatever they hold.
+        regular: whether a training without interruptions writes a checkpoint at a step. Others stay
+            only while they are among the newest from which training can go on.
+        complete: training is over: only the regular ones stay.
+    """
+    prune(
+        root,
+        newest,
+        keep=keep,
+        large=_TRAINING,
+        keep_large=0 if complete else min(keep, STATES_KEPT),
+        regular=regular,
+    )
+
+
+def weights_sha256(weights: Mapping[str, NDArray[Any]]) -> str:
+    """Fingerprint of all weights, bit for bit: sha256 over names, types, shapes and bytes (hex)."""
+    digest = hashlib.sha256()
+    for name, array in sorted(weights.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.asarray(array, order="C").tobytes())
+    return digest.hexdigest()
+
+
+def resume_point(root: Path, planned_steps: int) -> ResumePoint | None:
+    """The newest whole checkpoint from which training goes on, or at which it was complete.
+
+    Every file is verified. What a killed process left half written is deleted.
+
+    Args:
+        root: folder of the checkpoints of one training.
+        planned_steps: where that training is complete.
+
+    Returns:
+        The point; None when there is no such checkpoint and training starts anew.
+    """
+    clear_stale(root)
+    skipped: list[str] = []
+    for step, path in checkpoints_in(root):
+        complete = step >= planned_steps
+        if not complete and not any((path / name).exists() for name in _TRAINING):
+            continue
+        try:
+            state, tensors, _ = _load(path)
+            if state.step != step:
+                raise CheckpointError(f"{path}: holds the policy of step {state.step}")
+            training = None if complete else _unpacked(path)
+            policy = _policy(state, tensors, path)
+        except CheckpointError as error:
+            skipped.append(str(error))
+            continue
+        return ResumePoint(
+            step, path, state, policy, weights_sha256(tensors), training, tuple(skipped)
+        )
+    return None
 
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder is one checkpoint (whole or damaged), so that nothing may be put into it."""
     return any((path / name).exists() for name in (_WEIGHTS, _STATE))
-
-
-def latest_checkpoint(root: Path) -> Path:
-    """The checkpoint with the most steps in a folder of checkpoints.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    steps = checkpoints_in(root)
-    if not steps:
-        raise CheckpointError(f"{root}: holds no checkpoint (a folder named step-<number>)")
-    return steps[0][1]
 
 
 def load_policy(path: str | Path) -> LearnedPolicy:
@@ -206,7 +281,15 @@ def load_policy(path: str | Path) -> LearnedPolicy:
     Raises:
         CheckpointError: one line on what is missing, damaged or does not fit.
     """
-    state, tensors, where = _load(Path(path))
+    return _policy(*_load(Path(path)))
+
+
+def load_state(path: str | Path) -> PolicyState:
+    """What a checkpoint says beside its weights; the files are verified all the same."""
+    return _load(Path(path))[0]
+
+
+def _policy(state: PolicyState, tensors: Mapping[str, NDArray[Any]], where: Path) -> LearnedPolicy:
     try:
         return LearnedPolicy(
             layers=layers_from(tensors),
@@ -229,28 +312,17 @@ def load_policy(path: str | Path) -> LearnedPolicy:
         raise CheckpointError(f"{where}: {error}") from None
 
 
-def load_state(path: str | Path) -> PolicyState:
-    """What a checkpoint says beside its weights; the files are verified all the same."""
-    return _load(Path(path))[0]
-
-
 def _load(path: Path) -> tuple[PolicyState, dict[str, NDArray[Any]], Path]:
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint; give a folder step-<number>")
-    if path.is_dir() and not (path / _MANIFEST).exists():
+    if path.is_dir() and not (path / MANIFEST).exists():
         path = latest_checkpoint(path)
-    files = _verified_files(path)
+    files = read_files(path, (_WEIGHTS, _STATE), MAX_BYTES)
     try:
-        state = PolicyState.model_validate(_read_json(files[_STATE], path / _STATE))
+        state = PolicyState.model_validate(read_json(files[_STATE], path / _STATE))
     except ValidationError as error:
         raise CheckpointError(describe_validation_error(error, str(path / _STATE))) from None
-    try:
-        tensors = load_tensors(files[_WEIGHTS])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path / _WEIGHTS}: not a safetensors file that can be read: "
-            f"{' '.join(str(error).split())}"
-        ) from None
+    tensors = _tensors(files[_WEIGHTS], path / _WEIGHTS)
     hidden = tuple(layer.weight.shape[1] for layer in layers_from(tensors)[:-1])
     if hidden != state.net:
         raise CheckpointError(
@@ -269,81 +341,51 @@ def _load(path: Path) -> tuple[PolicyState, dict[str, NDArray[Any]], Path]:
     return state, tensors, path
 
 
-def _verified_files(path: Path) -> dict[str, bytes]:
-    """Read every file that the manifest lists; the hashes must fit and nothing may be extra."""
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: is not a folder; give a folder step-<number>")
+def _tensors(data: bytes, path: Path) -> dict[str, NDArray[Any]]:
     try:
-        manifest = _read_json(_read_bytes(path / _MANIFEST, MAX_BYTES), path / _MANIFEST)
-        listed = manifest.get("files")
-        if manifest.get("format") != FORMAT or not isinstance(listed, dict):
-            raise CheckpointError(f"{path / _MANIFEST}: is not a manifest of format {FORMAT!r}")
-        found = {entry.name for entry in path.iterdir()} - {_MANIFEST}
-        expected = {_WEIGHTS, _STATE} | ({_OPTIMIZER} & set(listed))
-        if set(listed) != expected or found != expected:
-            raise CheckpointError(
-                f"{path}: holds {sorted(found)} and lists {sorted(listed)}; "
-                f"{sorted(expected)} are expected"
-            )
-        files: dict[str, bytes] = {}
-        room = MAX_BYTES
-        for name in sorted(expected):
-            data = _read_bytes(path / name, room)
-            room -= len(data)
-            entry = listed[name]
-            digest = hashlib.sha256(data).hexdigest()
-            if not isinstance(entry, dict) or entry.get("sha256") != digest:
-                raise CheckpointError(
-                    f"{path / name}: damaged or changed: its sha256 {digest[:12]}... is not the "
-                    f"one in {_MANIFEST}"
-                )
-            files[name] = data
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read: {reason}") from error
-    return files
+        return load_tensors(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a safetensors file that can be read: {' '.join(str(error).split())}"
+        ) from None
 
 
-def _read_bytes(path: Path, limit: int) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise CheckpointError(f"{path}: is missing or not a plain file")
-    with path.open("rb") as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise CheckpointError(f"{path}: larger than the {MAX_BYTES} bytes allowed")
-    return data
+# ---------------------------------------------------------------------------- training state
 
 
-def _read_json(data: bytes, path: Path) -> dict[str, Any]:
+def _packed(training: TrainingState) -> tuple[bytes, bytes]:
+    """The two files of a training state.
+
+    An array that is mostly zeros, as the people of a list who were never dialed, is kept as the
+    places and values of the others. Zero means that all bits are: -0.0 is kept.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    shapes: dict[str, list[int]] = {}
+    for name, array in training.arrays.items():
+        whole = np.asarray(array, order="C")
+        flat = whole.reshape(-1)
+        if _LEAST_PACKED <= flat.size < 2**32:
+            places = np.flatnonzero(flat.view(f"u{flat.itemsize}"))
+            if 2 * places.size * (flat.itemsize + 4) < flat.nbytes:
+                arrays[name + _AT], arrays[name + _IS] = places.astype(np.uint32), flat[places]
+                shapes[name] = list(whole.shape)
+                continue
+        arrays[name] = whole
+    values = json_bytes({"values": training.values, _SPARSE: shapes})
+    return save_tensors(arrays), values
+
+
+def _unpacked(path: Path) -> TrainingState:
+    files = read_files(path, _TRAINING, MAX_TRAINING_BYTES)
+    tensors, described = (path / name for name in _TRAINING)
+    arrays = _tensors(files[tensors.name], tensors)
+    data = read_json(files[described.name], described)
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: is not valid JSON") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: must hold a JSON object")
-    return value
-
-
-def _json_bytes(data: object) -> bytes:
-    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
-
-
-def checkpoints_in(root: Path) -> list[tuple[int, Path]]:
-    """Steps and folders of the checkpoints in a folder, newest first; none without the folder."""
-    if not root.is_dir():
-        return []
-    steps = [
-        (int(match.group(1)), entry)
-        for entry in root.iterdir()
-        if (match := _STEP_NAME.fullmatch(entry.name)) and entry.is_dir()
-    ]
-    return sorted(steps, reverse=True)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        for name, shape in data[_SPARSE].items():
+            places, values = arrays.pop(name + _AT), arrays.pop(name + _IS)
+            whole = np.zeros(int(np.prod(shape)), values.dtype)
+            whole[places] = values
+            arrays[name] = whole.reshape(shape)
+        return TrainingState(arrays, data["values"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise CheckpointError(f"{described}: does not fit {tensors.name}: {error!r}") from None

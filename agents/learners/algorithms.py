@@ -231,19 +231,19 @@ class PricedReplayBuffer(ReplayBuffer):
     def __init__(self, *args: Any, vec_env: SameStepVecEnv, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._vec_env = vec_env
-        self._price = vec_env.multiplier
-        self._excess = np.zeros_like(self.rewards)
+        self.price = vec_env.multiplier
+        self.excess = np.zeros_like(self.rewards)
 
     def _reprice(self) -> None:
         price = self._vec_env.multiplier
-        if self._vec_env.conditioned is None and price != self._price:
-            self.rewards -= np.float32(price - self._price) * self._excess
-            self._price = price
+        if self._vec_env.conditioned is None and price != self.price:
+            self.rewards -= np.float32(price - self.price) * self.excess
+            self.price = price
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """Store one transition of every row, just after the environment's step."""
         self._reprice()
-        self._excess[self.pos] = self._vec_env.last_excess
+        self.excess[self.pos] = self._vec_env.last_excess
         super().add(*args, **kwargs)
 
     def sample(self, *args: Any, **kwargs: Any) -> Any:

@@ -6,9 +6,10 @@ stable-baselines3 expects. Nothing is done row by row except for rows whose epis
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from gymnasium import Space, Wrapper
@@ -18,11 +19,26 @@ from numpy.typing import NDArray
 
 from quietdial.agents.policy import FieldLike, log_multiplier, theta_of
 from quietdial.envs.errors import ConfigError, MissingExtraError
+from quietdial.envs.pacing.state import overwrite
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("stable-baselines3", "train", "training") from error
+
+
+_ARRAYS: Final = ("_episodes", "_episode_return", "_episode_length", "last_excess")
+_VALUES: Final = (
+    "_silent",
+    "_answered",
+    "_reward",
+    "_silent_share",
+    "_allowed_share",
+    "_steps",
+    "_base",
+    "_ended",
+)
+"""What changes with time in an adapter, beside its multiplier and the environment."""
 
 
 class BatchedPacing(Protocol):
@@ -58,6 +74,14 @@ class BatchedPacing(Protocol):
 
     def totals(self) -> Mapping[str, NDArray[np.float64]]:
         """Running totals of the episode, each (B,)."""
+        ...
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """All that changes with time, as arrays by name."""
+        ...
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from such arrays, in place of a reset."""
         ...
 
     def close(self) -> None:
@@ -261,6 +285,42 @@ class SameStepVecEnv(VecEnv):
             if name in final:
                 gone = float(np.asarray(final[name], dtype=np.float64)[done].sum())
                 self._ended[name] = self._ended.get(name, 0.0) + gone - float(values[done].sum())
+
+    # ---------------------------------------------------------------------------- saving
+
+    def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """All that changes with time: arrays by name, and values that JSON can hold.
+
+        The arrays are those in use, the environment's own under `world.<name>`: write them out, or
+        copy what must outlive the next step.
+        """
+        arrays = {f"world.{name}": array for name, array in self.env.get_state().items()}
+        arrays |= {name: getattr(self, name) for name in _ARRAYS}
+        values = {name: getattr(self, name) for name in _VALUES}
+        if isinstance(self.multiplier, np.ndarray):
+            arrays["multiplier"] = self.multiplier
+        else:
+            values["multiplier"] = float(self.multiplier)
+        return arrays, values
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """Go on, in place of a reset, from what :meth:`get_state` gave.
+
+        Raises:
+            ConfigError: it is not the state of an environment with these settings.
+        """
+        world = {name[6:]: array for name, array in arrays.items() if name.startswith("world.")}
+        own = {name: array for name, array in arrays.items() if not name.startswith("world.")}
+        price = own.pop("multiplier", None)
+        expected = {*_VALUES} | (set() if price is not None else {"multiplier"})
+        if values.keys() != expected:
+            names = ", ".join(sorted(values.keys() ^ expected))
+            raise ConfigError(f"saved state: {names} missing or not known")
+        overwrite({name: getattr(self, name) for name in _ARRAYS}, own)
+        self.env.set_state(world)
+        self.multiplier = float(values["multiplier"]) if price is None else price.copy()
+        for name in _VALUES:
+            setattr(self, name, copy.deepcopy(values[name]))
 
     # ---------------------------------------------------------------------------- accounting
 

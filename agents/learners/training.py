@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
-from quietdial.agents.checkpoint import PolicyState, save_checkpoint
-from quietdial.agents.learned_policy import LearnedPolicy, layers_from, memory_from
-from quietdial.agents.learners.algorithms import actor_tensors, build_model, optimizers
+from quietdial.agents.checkpoint import ResumePoint, TrainingState
+from quietdial.agents.learned_policy import LearnedPolicy
+from quietdial.agents.learners.algorithms import build_model
 from quietdial.agents.learners.cloning import warm_start
 from quietdial.agents.learners.config import OFF_POLICY, SEED_STRIDE, LearnerConfig, require_cap
+from quietdial.agents.learners.keeper import Keeper
 from quietdial.agents.learners.lagrange import Multiplier, make_multiplier
 from quietdial.agents.learners.probe import Probe
+from quietdial.agents.learners.resume import restore, training_state
 from quietdial.agents.learners.sb3_env import BatchedPacing, SameStepVecEnv
 from quietdial.agents.policy import Policy, PolicySpec
 from quietdial.agents.rules.catalogue import rule_named
@@ -33,7 +35,6 @@ from quietdial.envs.scenario import Scenario
 
 try:
     import torch
-    from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.utils import safe_mean
@@ -94,7 +95,8 @@ class TrainedPolicy:
         completed: False when training was stopped early.
         checkpoint: the last checkpoint written, or None without a checkpoint folder.
         multiplier: the multiplier's state.
-        elapsed_s: wall time, seconds.
+        elapsed_s: wall time, seconds; that of an interrupted training that went on is in it.
+        weights_sha256: fingerprint of all weights, of actor and critic, bit for bit.
     """
 
     policy: LearnedPolicy
@@ -103,6 +105,7 @@ class TrainedPolicy:
     checkpoint: Path | None
     multiplier: Mapping[str, float | None]
     elapsed_s: float
+    weights_sha256: str
 
 
 def make_training_env(config: LearnerConfig, scenario: Scenario) -> BatchedPacing:
@@ -134,11 +137,17 @@ def train(
     checkpoints: Path | None = None,
     make_env: Callable[[LearnerConfig, Scenario], BatchedPacing] = make_training_env,
     teacher: Policy | None = None,
+    resume: ResumePoint | None = None,
 ) -> TrainedPolicy:
     """Train a pacing policy under the scenario's cap on the silent-call rate.
 
-    One torch thread is used (and the old number restored). A stop, asked for by `should_stop` or by
-    Ctrl-C, ends training at once: the policy of the last finished update is saved and returned.
+    One torch thread is used (and the old number restored). A stop that `should_stop` asks for ends
+    training after the update that is under way, with a checkpoint from which it goes on. Ctrl-C
+    ends it at once: the policy of the last finished update is saved and returned, and training goes
+    on from the last checkpoint that holds a training state.
+
+    A training that went on, however often, ends with the same weights, bit for bit, as one that was
+    never disturbed, on the same machine with the same versions of the packages.
 
     Args:
         config: settings.
@@ -146,18 +155,22 @@ def train(
         logger: stable-baselines3 logger for `pacing/`, `safety/`, `train/`, `time/`; none: silent.
         on_rollout: called after every rollout (or several short ones), before the update that
             it feeds.
-        should_stop: asked after every decision; True ends training.
+        should_stop: asked after every decision and update; True ends training after the update.
         checkpoints: folder for checkpoints; none: nothing is written.
         make_env: how to make the campaigns, for instance many floors at once
             (:class:`~quietdial.agents.learners.floors.ManyFloors`); where these tell
             `n_agents_by_row` and `caps_by_row`, (B,) each, every row pays by its own.
         teacher: the policy that the actor starts as a copy of; none: the rule `config.warm_start`.
+        resume: where to go on, from :func:`~quietdial.agents.checkpoint.resume_point` of the same
+            `checkpoints`; all other arguments as before. None: from the start.
 
     Returns:
         The policy and how training ended.
 
     Raises:
-        ConfigError: the settings do not fit the environment, or the rule has no cap.
+        ConfigError: the settings do not fit the environment or the checkpoint to go on from, or
+            the rule has no cap.
+        CheckpointError: the training state to go on from does not fit the model.
         RunFolderError: a checkpoint cannot be written.
     """
     require_cap(scenario)
@@ -182,7 +195,12 @@ def train(
             seed=config.seed,
         )
         model = build_model(config, vec_env, interval_s)
-        if teacher is not None or config.warm_start is not None:
+        keeper = Keeper(config, _spec(config, scenario, env, interval_s), checkpoints)
+        if resume is not None:
+            keeper.go_on_from(resume)
+            if resume.training is None:
+                return _completed(resume, keeper)
+        if resume is None and (teacher is not None or config.warm_start is not None):
             warm_start(
                 model.policy,
                 scenario,
@@ -197,7 +215,6 @@ def train(
             )
         model.set_logger(logger if logger is not None else Logger(None, []))
         vec_env.seed(config.seed * SEED_STRIDE)
-        keeper = _Keeper(config, _spec(config, scenario, env, interval_s), checkpoints)
         callback = _Lagrangian(
             config=config,
             vec_env=vec_env,
@@ -208,11 +225,16 @@ def train(
             cap=scenario.rule.cap,
             started_s=started_s,
         )
+        if resume is not None and resume.training is not None:
+            callback.go_on_from(restore(resume.training, model, vec_env))
         completed = True
         try:
-            # what learns from a store would report by episodes: the callback does it instead
-            every = None if config.algorithm in OFF_POLICY else config.rollouts_per_report
-            model.learn(config.total_steps, callback=callback, log_interval=every)  # type: ignore[arg-type]
+            model.learn(
+                config.total_steps - model.num_timesteps,
+                callback=callback,  # it logs, too
+                log_interval=None,  # type: ignore[arg-type]
+                reset_num_timesteps=resume is None,
+            )
         except KeyboardInterrupt:
             completed = False
         except BaseException:
@@ -221,22 +243,32 @@ def train(
         if callback.stopped:
             completed = False
         if completed:  # the last update has no rollout after it
-            for name, value in callback.probe.after(model).items():
-                model.logger.record(name, value)
-            keeper.keep(model, callback.multiplier)
-            model.logger.dump(step=model.num_timesteps)
-        checkpoint = keeper.save()
+            callback.settle()
         return TrainedPolicy(
             policy=keeper.policy(),
             steps=keeper.step,
             completed=completed,
-            checkpoint=checkpoint,
+            checkpoint=keeper.complete() if completed else keeper.save(),
             multiplier=keeper.multiplier,
-            elapsed_s=time.perf_counter() - started_s,
+            elapsed_s=callback.elapsed_s,
+            weights_sha256=keeper.weights_sha256,
         )
     finally:
         env.close()
         torch.set_num_threads(threads)
+
+
+def _completed(point: ResumePoint, keeper: Keeper) -> TrainedPolicy:
+    """What a training returned that was complete at its last checkpoint."""
+    return TrainedPolicy(
+        policy=point.policy,
+        steps=point.step,
+        completed=True,
+        checkpoint=keeper.complete(),
+        multiplier=point.state.multiplier,
+        elapsed_s=0.0,
+        weights_sha256=point.weights_sha256,
+    )
 
 
 def _spec(
@@ -257,85 +289,6 @@ def _spec(
     )
 
 
-class _Keeper:
-    """Holds the weights of the last finished update, and writes them as checkpoints."""
-
-    def __init__(self, config: LearnerConfig, spec: PolicySpec, root: Path | None) -> None:
-        self.step = 0
-        self.multiplier: dict[str, float | None] = {}
-        self._config = config
-        self._spec = spec
-        self._root = root
-        self._weights: dict[str, NDArray[np.float32]] = {}
-        self._optimizer: dict[str, NDArray[np.float32]] = {}
-        self._saved: Path | None = None
-        self._saved_step = -1
-
-    def keep(self, model: BaseAlgorithm, multiplier: Multiplier) -> None:
-        """Copy everything that a checkpoint holds."""
-        policy: torch.nn.Module = model.policy
-        named = dict(policy.named_parameters())
-        weights = actor_tensors(self._config, policy)
-        for name, parameter in named.items():
-            weights[f"learner.{name}"] = parameter.detach().cpu().numpy().copy()
-        optimizer: dict[str, NDArray[np.float32]] = {}
-        for one in optimizers(policy):
-            for name, parameter in named.items():
-                for key, value in one.state.get(parameter, {}).items():
-                    if isinstance(value, torch.Tensor):
-                        optimizer[f"{name}.{key}"] = value.detach().cpu().numpy().copy()
-        self._weights, self._optimizer = weights, optimizer
-        self.multiplier = multiplier.state_dict()
-        self.step = model.num_timesteps
-
-    def save(self) -> Path | None:
-        """Write what was kept last, once; return the newest checkpoint."""
-        if self._root is not None and self._weights and self._saved_step != self.step:
-            policy = self.policy()
-            state = PolicyState(
-                step=self.step,
-                name=policy.name,
-                base_theta=policy.base_theta,
-                spec=self._spec,
-                net=self._config.net,
-                multiplier=self.multiplier,
-                config=self._config.model_dump(mode="json"),
-                memory=None if policy.memory is None else policy.memory.size,
-            ).showing(policy)
-            self._saved = save_checkpoint(
-                self._root,
-                state,
-                self._weights,
-                self._optimizer,
-                keep=self._config.keep_checkpoints,
-            )
-            self._saved_step = self.step
-        return self._saved
-
-    def policy(self) -> LearnedPolicy:
-        """The actor that was kept last."""
-        config = self._config
-        price = None
-        if config.conditioned is not None:
-            low, high = config.conditioned
-            price = min(max(config.initial_multiplier, low), high)
-        return LearnedPolicy(
-            layers=layers_from(self._weights),
-            spec=self._spec,
-            base_theta=config.base_theta,
-            name=config.algorithm,
-            training={
-                "step": self.step,
-                "config": config.model_dump(mode="json"),
-                "multiplier": dict(self.multiplier),
-            },
-            multiplier=price,
-            deployed=config.deployed,
-            seed=config.seed,
-            memory=memory_from(self._weights),
-        )
-
-
 class _Lagrangian(BaseCallback):
     """Moves the multiplier after a rollout (or several), logs, reports, keeps checkpoints."""
 
@@ -345,7 +298,7 @@ class _Lagrangian(BaseCallback):
         config: LearnerConfig,
         vec_env: SameStepVecEnv,
         multiplier: Multiplier,
-        keeper: _Keeper,
+        keeper: Keeper,
         on_rollout: Callable[[RolloutReport], None] | None,
         should_stop: Callable[[], bool] | None,
         cap: float,
@@ -362,33 +315,102 @@ class _Lagrangian(BaseCallback):
         self._started_s = started_s
         self._rollout = 0
         self._rollouts = 0  # short ones that are reported together count one by one here
+        self._unlogged = False
+        self._stop_asked = False
+        self._learner: dict[str, float] = {}
         self._kept = -1
         self._cap = cap
         self._last: tuple[float, int] = (time.perf_counter(), 0)
         self.probe = Probe(config)
 
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time since training started, interruptions left out [s]."""
+        return time.perf_counter() - self._started_s
+
+    def go_on_from(self, own: Mapping[str, Any]) -> None:
+        """Be as the callback was whose :meth:`_own` this is."""
+        self.multiplier.load_state_dict(own["multiplier"])
+        self._rollout, self._rollouts = int(own["rollout"]), int(own["rollouts"])
+        self._learner = dict(own["learner"])
+        self._started_s = time.perf_counter() - float(own["elapsed_s"])
+        self._last = (time.perf_counter() - float(own["since_report_s"]), int(own["reported"]))
+
+    def _own(self) -> dict[str, Any]:
+        then_s, reported = self._last
+        return {
+            "multiplier": self.multiplier.state_dict(),
+            "rollout": self._rollout,
+            "rollouts": self._rollouts,
+            "learner": self._learner,
+            "elapsed_s": self.elapsed_s,
+            "since_report_s": time.perf_counter() - then_s,
+            "reported": reported,
+        }
+
+    def _on_training_start(self) -> None:
+        """Count time from the start of training, not from where it went on."""
+        its: Any = self.model
+        its.start_time = time.time_ns() - int(1e9 * self.elapsed_s)
+        its._num_timesteps_at_start = 0
+
     def _on_rollout_start(self) -> None:
-        """After every update (and before the first): the weights are whole."""
+        """After every update (and before the first): the weights are whole, nothing is half done.
+
+        The one point at which a training state is taken.
+        """
+        stop = self._asked_to_stop()
+        if self._kept == self._rollout and not stop:
+            return
+        self.settle()
+        due = self._rollout > 0 and self._rollout % self._config.checkpoint_every == 0
+        if due or stop:
+            self._keeper.save(self._training_state, must=stop)
+        self.stopped = stop
+
+    def settle(self) -> None:
+        """Log the report with the update that followed it, and keep the weights."""
         for name, value in self.probe.after(self.model).items():
             self.logger.record(name, value)
-        if self._kept == self._rollout:
-            return
+        if self._unlogged:
+            self._unlogged = False
+            self._learner = {
+                key: float(value)
+                for key, value in self.logger.name_to_value.items()
+                if key.startswith("train/")
+            }
+            self._dump()
         self._kept = self._rollout
         self._keeper.keep(self.model, self.multiplier)
-        if self._rollout % self._config.checkpoint_every == 0 and self._rollout:
-            self._keeper.save()
+
+    def _dump(self) -> None:
+        its: Any = self.model
+        if self._config.algorithm in OFF_POLICY:  # their own log counts episodes
+            episodes = its.ep_info_buffer
+            if episodes:
+                for key, name in (("r", "rollout/ep_rew_mean"), ("l", "rollout/ep_len_mean")):
+                    self.logger.record(name, safe_mean([ended[key] for ended in episodes]))
+            self.logger.dump(step=self.num_timesteps)
+        else:
+            its.dump_logs(self._rollouts)
+
+    def _training_state(self) -> TrainingState:
+        return training_state(self.model, self._vec_env, self._own())
+
+    def _asked_to_stop(self) -> bool:
+        if self._should_stop is not None and self._should_stop():
+            self._stop_asked = True
+        return self._stop_asked
 
     def _on_step(self) -> bool:
-        if self._should_stop is not None and self._should_stop():
-            self.stopped = True
+        self._asked_to_stop()
         return not self.stopped
 
     def _on_rollout_end(self) -> None:
         self._rollouts += 1
-        if (self._rollouts + 1) % self._config.rollouts_per_report == 0:
-            self.probe.before(self.model)  # the last update before the next report
         if self._rollouts % self._config.rollouts_per_report:
             return
+        self.probe.before(self.model)
         window = self._vec_env.take_window()
         silent, answered = window["window_silent"], window["window_answered"]
         weighed = silent
@@ -403,13 +425,7 @@ class _Lagrangian(BaseCallback):
         self._last = (now_s, self.num_timesteps)
         available_s = max(window.get("available_s", 0.0), 1e-9)
         hours = available_s / 3600.0
-        rate = self.multiplier.rate
         ema = self.multiplier.rate_ema
-        learner = {
-            key: float(value)
-            for key, value in self.logger.name_to_value.items()
-            if key.startswith("train/")
-        }
         report = RolloutReport(
             rollout=self._rollout,
             step=self.num_timesteps,
@@ -423,9 +439,9 @@ class _Lagrangian(BaseCallback):
             reward=window["reward"] / max(window["steps"], 1.0),
             fps=(self.num_timesteps - then_step) / max(now_s - then_s, 1e-9),
             elapsed_s=now_s - self._started_s,
-            learner=learner,
+            learner=self._learner,
         )
-        if rate is not None and ema is not None:
+        if answered and ema is not None:
             # calls of a rollout are many and nearly independent: a normal band is enough here
             half = 1.96 * math.sqrt(report.silent_rate / answered)
             self.logger.record("safety/silent_rate", report.silent_rate)
@@ -445,10 +461,6 @@ class _Lagrangian(BaseCallback):
         self.logger.record("pacing/reward", report.reward)
         if self._config.algorithm in OFF_POLICY:
             self.logger.record("time/fps", int(report.fps))
-            episodes = self.model.ep_info_buffer
-            if episodes:
-                for key, name in (("r", "rollout/ep_rew_mean"), ("l", "rollout/ep_len_mean")):
-                    self.logger.record(name, safe_mean([its[key] for its in episodes]))
-            self.logger.dump(step=self.num_timesteps)
+        self._unlogged = True
         if self._report is not None:
             self._report(report)

@@ -7,7 +7,7 @@ beside the time of its rows: prefer few groups with many rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.params import Knowledge
+from quietdial.envs.pacing.state import overwrite
 from quietdial.envs.pacing.vector_env import CampaignsVectorEnv
 from quietdial.envs.pacing.world import Bools, World
 from quietdial.envs.scenario import Scenario, load_scenario
@@ -49,6 +50,18 @@ class Floors:
         self.action_space = first.action_space
         names = [set(world.totals()) for world in worlds]
         self._total_names = [name for name in first.totals() if all(name in its for its in names)]
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """All that changes with time: the arrays of world i as `i.name`; see `World.get_state`."""
+        return {
+            f"{i}.{name}": array
+            for i, world in enumerate(self.worlds)
+            for name, array in world.get_state().items()
+        }
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from arrays that :meth:`get_state` gave; see `World.set_state`."""
+        overwrite(self.get_state(), arrays)
 
     def begin(self, which: Bools, seeds: Sequence[int] | None = None) -> None:
         """Start episodes in the rows of `which` (B,); see `World.begin`."""

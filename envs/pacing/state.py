@@ -10,10 +10,13 @@ have no entries.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quietdial.envs.errors import ConfigError
 
 if TYPE_CHECKING:
     from quietdial.envs.pacing.params import Params
@@ -312,3 +315,23 @@ def make_state(
         score=np.zeros((b, lines * scored, 2)),
         pmf=np.zeros((b, 2 * GRID * bool(n[columns.EXACT]), agents + 2)),
     )
+
+
+def overwrite(own: Mapping[str, NDArray[Any]], saved: Mapping[str, NDArray[Any]]) -> None:
+    """Write saved arrays into those of the same names, all of which must be there.
+
+    Raises:
+        ConfigError: an array is missing or unknown, or has another shape or type; nothing is
+            written then.
+    """
+    if own.keys() != saved.keys():
+        names = sorted(own.keys() ^ saved.keys())
+        raise ConfigError(f"saved state: {', '.join(names)} missing or not known")
+    for name, array in own.items():
+        if (array.shape, array.dtype) != (saved[name].shape, saved[name].dtype):
+            raise ConfigError(
+                f"saved state: {name} is {saved[name].shape} of {saved[name].dtype}, "
+                f"{array.shape} of {array.dtype} is needed; was it another world's?"
+            )
+    for name, array in own.items():
+        array[...] = saved[name]

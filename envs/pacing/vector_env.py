@@ -18,6 +18,7 @@ from quietdial.envs.pacing.params import Knowledge
 from quietdial.envs.pacing.raster import frame_rgb
 from quietdial.envs.pacing.screen import Screen
 from quietdial.envs.pacing.spec import Action, Field
+from quietdial.envs.pacing.state import overwrite
 from quietdial.envs.pacing.viewer import check_render_mode, frame
 from quietdial.envs.pacing.world import Bools, World
 from quietdial.envs.scenario import Scenario
@@ -30,6 +31,14 @@ class Campaigns(Protocol):
     fields: tuple[Field, ...]
     observation_space: Box[np.float32]
     action_space: Discrete[np.int64] | Box[np.float32]
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """All that changes with time, as arrays by name."""
+        ...
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from such arrays."""
+        ...
 
     def begin(self, which: Bools, seeds: Sequence[int] | None = None) -> None:
         """Start episodes in the rows of `which`."""
@@ -101,6 +110,32 @@ class CampaignsVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
     def totals(self) -> dict[str, NDArray[np.float64]]:
         """Running totals of every row's episode, each (num_envs,)."""
         return self._campaigns.totals()
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """All that changes with time, as arrays by name: those of the campaigns, and `ended` (B,).
+
+        The arrays are the environment's own: write them out, or copy what must outlive the next
+        step. There is none before the first reset (`ResetNeeded`).
+        """
+        if not self._begun:
+            raise ResetNeeded("call reset() before get_state()")
+        return {**self._campaigns.get_state(), "ended": self._ended}
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on, in place of a reset, as the environment did that gave `arrays`.
+
+        The next steps are the same, bit for bit, as those of an environment with the same settings
+        from which :meth:`get_state` took `arrays`. The observation of now is not among them: keep
+        the last one.
+
+        Raises:
+            ConfigError: `arrays` are not those of such an environment.
+        """
+        arrays = dict(arrays)
+        ended = arrays.pop("ended", np.zeros(0))
+        overwrite({"ended": self._ended}, {"ended": ended})
+        self._campaigns.set_state(arrays)
+        self._begun = self._seeded = True
 
     def reset(
         self,

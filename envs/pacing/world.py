@@ -58,6 +58,7 @@ from quietdial.envs.pacing.state import (
     IntArray,
     State,
     make_state,
+    overwrite,
 )
 from quietdial.envs.scenario import Scenario, changed, load_scenario
 
@@ -250,6 +251,22 @@ class World:
         self.__dict__.update(saved)
         self._kernel = full_kernel if self.is_full else plain
         self.state = self._state
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """All that changes with time, as arrays by name: every array of `State`, and two more.
+
+        `seeds` and `episodes`, uint64 (B,): each row's seed and the number of its campaign. The
+        arrays are the world's own: write them out, or copy what must outlive the next step.
+        """
+        return {**self._state._asdict(), "seeds": self._seeds, "episodes": self._episodes}
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on as the world of the same settings did from which :meth:`get_state` took `arrays`.
+
+        Raises:
+            ConfigError: an array is missing, or has another shape or type than this world's.
+        """
+        overwrite(self.get_state(), arrays)
 
     def begin(self, which: Bools, seeds: Sequence[int] | None = None) -> None:
         """Start episodes in the rows of `which` (B,).

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from quietdial.agents.checkpoint import load_policy
+from quietdial.agents.checkpoint_folder import json_bytes
 from quietdial.agents.export import export_policy
 from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.learners.cloning import lessons_of
@@ -119,7 +120,7 @@ def test_load__a_checkpoint_from_before_knowledge_goes_by_the_belief(tmp_path: P
     manifest = json.loads((trained.checkpoint / "manifest.json").read_text())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest["files"][path.name] = {"bytes": path.stat().st_size, "sha256": digest}
-    (trained.checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    (trained.checkpoint / "manifest.json").write_bytes(json_bytes(manifest))
     old = load_policy(trained.checkpoint)
     assert old.spec == trained.policy.spec
     assert old.world_options == {}
