@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ _QUIET: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 """No telemetry; work where we are; only our own files; Ctrl-C is ours."""
+
+_PATIENCE_S: Final = 5.0
 
 STORE_BYTES: Final = 100 * 1024 * 1024
 """Memory that Ray may take for values; ours are small."""
@@ -73,6 +76,7 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     folder: str | None = None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
+        _check_answers(address)
         options |= {"address": address}
     else:
         folder = tempfile.mkdtemp(prefix="qd-ray-")
@@ -97,6 +101,19 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_answers(address: str) -> None:
+    """Ask at once whether anything listens there; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal()):
+        raise ConfigError(f"ray-address = {address!r} must be HOST:PORT, such as 10.0.0.5:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"no Ray cluster at {address!r} ({error}); start one with: ray start --head"
+        ) from None
 
 
 def slots_of_cluster() -> int:

@@ -22,6 +22,7 @@ STUDIES: Final[dict[str, str]] = {
     "information-learners": "information_learners",
     "late-worlds": "late_worlds",
     "markov-optimum": "markov",
+    "ray-node-loss": "node_loss",
     "realistic-3pct": "realistic",
 }
 """Result and the module of this folder whose `run` makes it."""
