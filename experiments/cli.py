@@ -37,7 +37,6 @@ _EXTRA_OF = {
     "matplotlib": "train",
     "safetensors": "train",
     "onnx": "export",
-    "onnxscript": "export",
     "onnxruntime": "export",
     "simpy": "bench",
     "pyarrow": "records",

@@ -51,7 +51,6 @@ PACKAGES = (
     "matplotlib",
     "safetensors",
     "onnx",
-    "onnxscript",
     "onnxruntime",
 )
 """Packages whose versions a manifest records; one that is not installed is left out."""

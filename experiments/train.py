@@ -169,12 +169,17 @@ def run_training(
         }
         report.write(verdict, folder.path, extra, command)
         _show(verdict, best, scenario, writer, trained.steps, command)
-        exported = _export(best, folder.path, console) if config.export else None
+        exported = None
+        if config.export:
+            exported = _export(best, scenario, folder.path, console, command)
         folder.finish("finished", verdict=report.sentences(verdict))
     print_verdict(verdict, console)
     console.print(f"Report and picture: {folder.path}/verdict.md, {folder.path}/evaluation.png")
     if exported is not None:
-        console.print(f"Exported (same dials as torch on 10,000 vectors): {exported}/policy.onnx")
+        console.print(
+            f"Exported (same answers in numpy and onnxruntime on 10,000 vectors): {exported}\n"
+            f"With a readable table, if it is good enough: quietdial export {folder.path}"
+        )
     console.print(f"TensorBoard: {tensorboard_hint(Path(config.runs))}")
     return folder, verdict
 
@@ -456,14 +461,18 @@ def outside_checkpoints(out: Path) -> Path:
     return out
 
 
-def _export(policy: LearnedPolicy, folder: Path, console: Console) -> Path | None:
-    from quietdial.agents.export import export_policy, why_not_exportable
+def _export(
+    policy: LearnedPolicy, scenario: Scenario, folder: Path, console: Console, command: str
+) -> Path | None:
+    """The bundle of a finished run, without a table; None if the policy is of no such kind."""
+    from quietdial.agents.bundle.describe import why_not_exportable
+    from quietdial.experiments.export import export_policy
 
     reason = why_not_exportable(policy)
     if reason is not None:
         console.print(f"Not exported: {reason}")
         return None
-    return export_policy(policy, folder / "export")
+    return export_policy(policy, scenario, folder / "export", console, command, run=folder)
 
 
 def _show(

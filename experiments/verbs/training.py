@@ -148,23 +148,60 @@ def select(args: Args) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class ExportArgs:
-    """Export a trained policy as policy.onnx and policy.json; both give torch's dials."""
+    """Export a trained policy, or declare a rule, as a bundle that a dialer can load and verify."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
-    """run folder or checkpoint folder"""
+    policy: Annotated[str, tyro.conf.Positional]
+    """run folder, checkpoint folder, or name of a rule (docs/pacing-rules.md)"""
     out: Path | None = None
-    """folder for the two files; none: export in the run folder, or beside the checkpoint"""
+    """folder for the bundle; none: export in the run folder, beside the checkpoint, or
+    export-<rule> here"""
+    scenario: str | None = None
+    """preset name or YAML file; none: the scenario that the policy was trained on, italy-50 for a
+    rule"""
+    archive: bool = False
+    """write it once more as one file, <folder>.zip"""
+    sign: Path | None = None
+    """private key of OpenSSH to sign the bundle with"""
+    table: bool = True
+    """distil a readable table and judge it; --no-table: leave it out"""
 
 
 def export(args: Args) -> int:
-    """Export a trained policy as one ONNX file and one JSON contract."""
+    """Export a trained policy or a rule as a bundle: contract, graph, weights, golden vectors."""
     asked = parse(ExportArgs, args, "export")
-    from quietdial.agents.export import export_policy
-    from quietdial.experiments.train import default_output, load_run_policy, outside_checkpoints
+    from quietdial.agents.bundle.write import write_archive
+    from quietdial.agents.rules.catalogue import catalogue, rule_named
+    from quietdial.experiments.export import export_policy, export_rule
+    from quietdial.experiments.train import (
+        default_output,
+        load_run_policy,
+        outside_checkpoints,
+        policy_scenario,
+    )
 
-    policy = load_run_policy(asked.policy)
-    out = asked.out or default_output(asked.policy, "export")
-    folder = export_policy(policy, outside_checkpoints(out))
-    emit({"export": str(folder)})
-    console_of().print(f"Exported: {folder}/policy.onnx, {folder}/policy.json")
+    console, command, path = console_of(), command_of("export", args), Path(asked.policy)
+    given = None if asked.scenario is None else load_scenario(asked.scenario)
+    if not path.exists() and asked.policy in {entry.name for entry in catalogue()}:
+        rule = rule_named(asked.policy)
+        out = asked.out or Path(f"export-{rule.name}")
+        scenario = given or load_scenario("italy-50")
+        folder = export_rule(rule, scenario, outside_checkpoints(out), command, key=asked.sign)
+    else:
+        policy = load_run_policy(path)
+        scenario = given or policy_scenario(path, policy)
+        folder = export_policy(
+            policy,
+            scenario,
+            outside_checkpoints(asked.out or default_output(path, "export")),
+            console,
+            command,
+            run=path,
+            table=asked.table,
+            key=asked.sign,
+        )
+    archive = write_archive(folder) if asked.archive else None
+    emit({"export": str(folder), "archive": None if archive is None else str(archive)})
+    console.print(f"Exported: {folder}/manifest.json and the files that it lists")
+    if archive is not None:
+        console.print(f"As one file: {archive}")
     return EXIT_OK
