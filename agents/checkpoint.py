@@ -269,7 +269,8 @@ def resume_point(root: Path, planned_steps: int) -> ResumePoint | None:
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder is one checkpoint (whole or damaged), so that nothing may be put into it."""
-    return any((path / name).exists() for name in (_WEIGHTS, _STATE))
+    weights = (path / _WEIGHTS).exists() and not (path / "SHA256SUMS").exists()  # no bundle
+    return weights or (path / _STATE).exists()
 
 
 def load_policy(path: str | Path) -> LearnedPolicy:

@@ -14,6 +14,9 @@ from quietdial.agents.bundle.replay import MARGIN, Golden
 N_GOLDEN: Final = 1_100
 """Golden vectors at least."""
 
+_STARTS: Final = 20
+"""Places from which an action is searched."""
+
 _BROKEN: Final = (np.nan, np.inf, -np.inf)
 
 
@@ -153,14 +156,15 @@ def _every_action(
     found: list[Inputs] = []
     y = policy.numbers(inputs)[0]
     for action in range(policy.decode.n_actions):
-        best = int((y[:, action] - np.delete(y, action, axis=1).max(axis=1)).argmax())
-        row = _climbed(policy, inputs.rows([best]), action)
-        if policy.decode.read == "sample":
-            weights = np.exp(policy.numbers(row)[0][0])
-            edges = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
-            row = row._replace(uniform=np.array([0.5 * (edges[action] + edges[action + 1])]))
-        if policy.answer(row).action[0] == action:
-            found.append(row)
+        for start in np.argsort(-_lead(y, action))[:_STARTS]:
+            row = _climbed(policy, inputs.rows([int(start)]), action)
+            if row.uniform is not None:
+                weights = np.exp(policy.numbers(row)[0][0])
+                edges = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
+                row = row._replace(uniform=np.array([0.5 * (edges[action] + edges[action + 1])]))
+            if policy.answer(row).action[0] == action:
+                found.append(row)
+                break
     return joined(found)
 
 

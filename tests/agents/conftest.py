@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.learned_policy import Layer, LearnedPolicy, Memory
 from quietdial.agents.policy import LearnedAction, PolicySpec
 from quietdial.envs.pacing.spec import Field, observation_fields
 from quietdial.envs.scenario import Scenario, load_scenario
@@ -104,24 +104,50 @@ def scenario() -> Scenario:
 def make_policy(scenario: Scenario) -> Callable[..., LearnedPolicy]:
     """Make a learned policy with random weights."""
 
-    def make(action: LearnedAction = "residual", *, seed: int = 0, hidden: int = 16) -> Any:
+    def make(
+        action: LearnedAction = "residual",
+        *,
+        seed: int = 0,
+        hidden: int = 16,
+        memory: int = 0,
+        priced: bool = False,
+        deployed: Any = "argmax",
+    ) -> Any:
         fields = observation_fields("full")
+        n_actions = {
+            "residual": 6,
+            "residual_choice": 18,
+            "threshold": 13,
+            "theta": 1,
+            "vicidial_level": 13,
+        }
         spec = PolicySpec.of(
             scenario,
             observation="full",
             action=action,
             fields=fields,
-            n_actions=6 if action == "residual" else scenario.max_dials + 1,
+            n_actions=n_actions.get(action, scenario.max_dials + 1),
+            theta_range=(0.002, 0.2) if action == "theta" else None,
+            conditioned=(50.0, 500.0) if priced else None,
         )
         rng = np.random.default_rng(seed)
-        sizes = [len(fields), hidden, hidden, spec.n_actions]
-        layers = [
-            Layer(
-                rng.normal(0, a**-0.5, (a, b)).astype(np.float32).astype(np.float64),
-                rng.normal(0, 0.3, b).astype(np.float32).astype(np.float64),
-            )
-            for a, b in itertools.pairwise(sizes)
-        ]
-        return LearnedPolicy(tuple(layers), spec, training={"step": 7, "config": {"seed": seed}})
+
+        def some(*shape: int, scale: float = 0.3) -> Any:
+            return rng.normal(0, scale, shape).astype(np.float32).astype(np.float64)
+
+        sizes = [memory or spec.n_inputs, hidden, hidden, spec.n_actions]
+        layers = [Layer(some(a, b, scale=a**-0.5), some(b)) for a, b in itertools.pairwise(sizes)]
+        recall = None
+        if memory:
+            inward = some(spec.n_inputs, 4 * memory, scale=spec.n_inputs**-0.5)
+            recall = Memory(inward, some(memory, 4 * memory), some(4 * memory))
+        return LearnedPolicy(
+            tuple(layers),
+            spec,
+            training={"step": 7, "config": {"seed": seed}},
+            multiplier=100.0 if priced else None,
+            deployed=deployed,
+            memory=recall,
+        )
 
     return make

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from quietdial.agents.bundle.load import load_bundle
 from quietdial.agents.checkpoint import latest_checkpoint, load_policy
 from quietdial.agents.policy import scenario_sha256
 from quietdial.envs import ConfigError, load_scenario, preset_names
@@ -92,7 +93,11 @@ def test_train__leaves_a_complete_run_folder(run):
         "test": 3_000_000_000,
     }
     assert (run / "evaluation.png").stat().st_size > 10_000
-    assert {path.name for path in (run / "export").iterdir()} == {"policy.json", "policy.onnx"}
+    bundle = load_bundle(run / "export", unsigned=True)
+    assert bundle.policy is not None
+    assert bundle.manifest["training"]["run"] == "one"
+    assert json.loads(bundle.files["evaluation.json"])["figures"]
+    assert set(bundle.tables()) == {"release", "ring", "grid_weight", "curves", "ahead_s"}
 
 
 def test_train__evaluation_holds_every_policy_with_intervals(run):
@@ -155,9 +160,8 @@ def test_evaluate__of_a_checkpoint_leaves_it_whole(run, tmp_path):
     days = ["--tune-days=2", "--test-days=2"]
     assert main(["evaluate", str(checkpoint), *days]) == 0
     assert (checkpoint.parent / f"evaluation-small-{checkpoint.name}" / "verdict.md").exists()
-    assert main(["export", str(checkpoint)]) == 0
-    out = checkpoint.parent / f"export-{checkpoint.name}"
-    assert {p.name for p in out.iterdir()} == {"policy.onnx", "policy.json"}
+    assert main(["export", str(checkpoint), "--no-table"]) == 0
+    load_bundle(checkpoint.parent / f"export-{checkpoint.name}", unsigned=True)
     load_policy(checkpoint)
     assert latest_checkpoint(copy / "checkpoints") == checkpoint
 
@@ -202,12 +206,22 @@ def test_scenario_file__reads_back_equal(tmp_path):
         assert load_scenario(tmp_path / "s.yaml") == scenario
 
 
-def test_export__writes_the_two_files_even_into_the_current_folder(run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_export__of_a_run_or_a_rule_can_be_loaded_even_in_the_current_folder(
+    run, small_world, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.chdir(out)
     for _ in range(2):
-        assert main(["export", str(run), "--out=."]) == 0
-        assert {p.name for p in tmp_path.iterdir()} == {"policy.onnx", "policy.json"}
-        assert os.path.samefile(".", tmp_path)
+        assert main(["export", str(run), "--out=.", "--archive"]) == 0
+        bundle = load_bundle(".", unsigned=True)
+        assert os.path.samefile(".", out)
+    assert load_bundle(tmp_path / "out.zip", unsigned=True).bundle_id == bundle.bundle_id
+    shown = capsys.readouterr().out
+    assert ("NOT shipped" in shown) == (bundle.table is None)
+    rule = ["export", "marginal", f"--scenario={small_world}", f"--out={tmp_path / 'rule'}"]
+    assert main(rule) == 0
+    assert load_bundle(tmp_path / "rule", unsigned=True).contract["kind"] == "rule"
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "calibrate", "bench"])

@@ -153,10 +153,10 @@ def test_train__marks_an_infeasible_policy_wherever_it_appears(run):
     assert [one["step"] for one in result["candidates"]] == [512, 1024, 1536]
     manifest = json.loads((run / "manifest.json").read_text())
     assert any("INFEASIBLE" in line for line in manifest["results"]["verdict"])
-    contract = json.loads((run / "export" / "policy.json").read_text())
-    assert contract["training"]["details"]["selection"] == result
-    onnx = (run / "export" / "policy.onnx").read_bytes()
-    assert b'"feasible":false' in onnx
+    manifest = json.loads((run / "export" / "manifest.json").read_text())
+    assert manifest["training"]["selection"] == result
+    assert manifest["contract"]["feasible"] is False
+    assert "INFEASIBLE" in (run / "export" / "card.md").read_text()
     policy = load_policy(run / "policy")
     assert policy.infeasible
     assert policy.training is not None

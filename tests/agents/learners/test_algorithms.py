@@ -12,7 +12,6 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3 import DQN
 
 from quietdial.agents.checkpoint import load_policy, load_state
-from quietdial.agents.export import export_policy
 from quietdial.agents.learned_policy import (
     THETA_SCALE_RANGE,
     LearnedPolicy,
@@ -35,7 +34,7 @@ from quietdial.agents.learners.sb3_env import SameStepVecEnv
 from quietdial.agents.learners.training import RolloutReport, make_training_env, train
 from quietdial.agents.policy import PolicySpec, theta_of
 from quietdial.envs import PacingVectorEnv, Scenario
-from quietdial.envs.errors import ConfigError, ExportError
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.control import THETAS
 
 SMALL: dict[str, Any] = {
@@ -263,23 +262,6 @@ def test_exploration__is_by_row_and_to_a_neighbour(scenario: Scenario) -> None:
     assert np.abs(tried - best).max() == 1
     inner = (best > 0) & (best < model.action_space.n - 1)
     assert (tried != best)[inner].mean() == pytest.approx(0.25, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "changes", "message"),
-    [
-        ("recurrent-ppo", {}, "recurrent policy has a memory"),
-        ("sac", {}, "no numbers of calls"),
-        ("ppo", {"action": "threshold"}, "no numbers of calls"),
-    ],
-)
-def test_export__refuses_what_the_contract_cannot_say(
-    scenario: Scenario, tmp_path: Path, algorithm: Any, changes: dict[str, Any], message: str
-) -> None:
-    _, policy = _model(_config(algorithm, **changes), scenario)
-    with pytest.raises(ExportError, match=message):
-        export_policy(policy, tmp_path / "export")
-    assert not (tmp_path / "export").exists()
 
 
 def test_build__refuses_a_space_that_is_not_discrete(scenario: Scenario) -> None:

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from quietdial.agents.checkpoint import load_policy
 from quietdial.agents.checkpoint_folder import json_bytes
-from quietdial.agents.export import export_policy
 from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.learners.cloning import lessons_of
 from quietdial.agents.learners.config import LearnerConfig
@@ -19,7 +18,7 @@ from quietdial.agents.learners.fast_policy import starting_bias
 from quietdial.agents.learners.training import make_training_env, train
 from quietdial.agents.policy import PolicySpec
 from quietdial.agents.rules import Marginal
-from quietdial.envs.errors import ConfigError, ExportError
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.evaluate import make_world
 from quietdial.experiments.studies.pool import TrainJob
@@ -139,28 +138,6 @@ def test_spec__refuses_knowledge_and_numbers_of_actions_that_do_not_fit(
 def test_starting_bias__of_a_choice_is_that_of_the_residual_whichever_the_lead() -> None:
     bias = starting_bias("residual_choice", 18, 0.25)
     assert bias == [-0.5, -0.25, 0.0, -0.25, -0.5, -0.75] * 3
-
-
-@pytest.mark.parametrize(
-    ("knowledge", "message"),
-    [
-        ("true-answers", "no dialer can know"),
-        ("signal-10", "only policies with knowledge 'believed'"),
-        ("wrap-hidden", "only policies with knowledge 'believed'"),
-    ],
-)
-def test_export__refuses_what_it_cannot_serve(tmp_path: Path, knowledge: str, message: str) -> None:
-    policy = train(_config(knowledge=knowledge), FLOOR).policy
-    with pytest.raises(ExportError, match=message):
-        export_policy(policy, tmp_path / "export")
-    assert not (tmp_path / "export").exists()
-
-
-def test_export__refuses_a_choice_of_leads(
-    chooser: tuple[LearnedPolicy, Path], tmp_path: Path
-) -> None:
-    with pytest.raises(ExportError, match="'residual_choice' are no numbers of calls"):
-        export_policy(chooser[0], tmp_path / "export")
 
 
 @pytest.mark.parametrize("knowledge", ["signal-10", "wrap-hidden", "true-answers", "learnt"])

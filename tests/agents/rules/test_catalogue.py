@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import json
 import re
 from typing import Any
 
@@ -10,19 +9,19 @@ import numpy as np
 import pytest
 
 import quietdial.agents.rules as rules
-from quietdial.agents.contract import RuleContract
+from quietdial.agents.bundle.describe import rule_json
+from quietdial.agents.bundle.strict import canonical, check_schema, read_canonical
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules.base import ControllerRule, Rule
 from quietdial.agents.rules.catalogue import catalogue
 from quietdial.agents.rules.page import COMMAND, page
-from quietdial.envs.errors import ConfigError, ExportError
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.controllers.plug import MODULES, controller_of, plug
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.evaluate import make_world
 
 ENTRIES = catalogue()
-CREATED = "2026-01-31T12:00:00Z"
 BY_NAME = pytest.mark.parametrize("entry", ENTRIES, ids=[entry.name for entry in ENTRIES])
 
 
@@ -128,20 +127,14 @@ def test_hold__is_the_same_as_deciding_every_time(entry):
 
 
 @BY_NAME
-def test_contract__describes_every_rule_that_a_dialer_can_run(entry):
-    scenario = load_scenario("italy-50")
-    if entry.privileged:
-        with pytest.raises(ExportError, match="sees hidden truth"):
-            RuleContract.of(entry.rule, scenario, CREATED)
-        return
-    contract = RuleContract.of(entry.rule, scenario, CREATED)
-    text = json.dumps(contract.model_dump(mode="json"), allow_nan=False)
-    assert RuleContract.model_validate_json(text) == contract
-    assert contract.regulation.cap == 0.03
-    assert contract.formula
-    for setting in contract.settings:
-        value = getattr(entry.rule, setting.name)
-        assert value == setting.value or isinstance(value, str)
+def test_rule_json__describes_every_rule(entry):
+    data = canonical(rule_json(entry.rule, load_scenario("italy-50")))
+    declared = read_canonical(data, "rule.json")
+    check_schema(declared, "rule", "rule.json")
+    assert declared["formula"]
+    for setting in declared["settings"]:
+        value = getattr(entry.rule, setting["name"])
+        assert value == setting["value"] or isinstance(value, str)
 
 
 def test_hold__refuses_what_must_be_observed_first():
