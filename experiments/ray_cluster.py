@@ -165,6 +165,19 @@ class RayExecutor:
         self._running.clear()
 
 
+@contextmanager
+def on_ray(address: str | None, number: int, work: Work) -> Iterator[RayExecutor]:
+    """An executor in a Ray session of its own.
+
+    Args:
+        address: of the head of a cluster; None: this machine.
+        number: jobs at the same time on this machine.
+        work: does one job.
+    """
+    with ray_session(address, number):
+        yield RayExecutor(work)
+
+
 def sweep_away(folder: Path, pattern: str) -> None:
     """Delete folders of Ray that a killed session left behind."""
     for left in folder.glob(pattern):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_text_atomic
 from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.evaluate import TEST_BASE, TUNE_BASE, make_world
-from quietdial.experiments.executors import Executor, LocalExecutor
+from quietdial.experiments.executors import Executor, LocalExecutor, Work
 from quietdial.experiments.league.entries import (
     REFERENCE,
     Entry,
@@ -83,8 +84,10 @@ class Outputs:
             writable_folder(self.pictures)
 
 
-def _processes(number: int) -> Executor:
-    return LocalExecutor(number, run_job)
+@contextmanager
+def on_processes(number: int, work: Work) -> Iterator[Executor]:
+    """An executor of processes of this machine."""
+    yield LocalExecutor(number, work)
 
 
 def run_league(
@@ -98,7 +101,7 @@ def run_league(
     runs: Sequence[str] = (),
     outputs: Outputs | None = None,
     command: str = "quietdial league",
-    make_executor: Callable[[int], Executor] = _processes,
+    where: Callable[[int, Work], AbstractContextManager[Executor]] = on_processes,
 ) -> Found:
     """Play the league, or what is left of it, and write what was found.
 
@@ -112,7 +115,7 @@ def run_league(
         runs: folders of learned policies.
         outputs: files to write.
         command: command line, for the files.
-        make_executor: what does the jobs, from the number of them at a time.
+        where: gives what does the jobs, from the number of them at a time and what does one.
 
     Raises:
         ConfigError: a scenario, participant or setting is not allowed.
@@ -125,7 +128,8 @@ def run_league(
     queue = Queue(work, _jobs(scenarios, settings, tuple(only), tuple(runs)))
     if queue.left:
         _compile({name for _, name in queue.left}, console)
-        _run(queue, make_executor(processes), console)
+        with where(processes, run_job) as executor:
+            _run(queue, executor, console)
     found = _found(queue, [scenario for _, scenario in scenarios])
     if outputs.result is not None:
         head = {

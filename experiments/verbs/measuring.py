@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -128,7 +129,12 @@ class LeagueArgs:
     test_agent_hours: float = 24_000.0
     """agent-hours for the figures of a rule at one rate"""
     jobs: int = os.cpu_count() or 1
-    """processes"""
+    """processes of this machine"""
+    ray: bool = False
+    """in a Ray session of this machine"""
+    ray_address: str | None = None
+    """on the Ray cluster with this address, for instance 10.0.0.5:6379; files of scenarios and
+    policies must be the same for all its machines. Trusted machines only"""
     work: Path = Path("runs/league")
     """folder that keeps finished jobs until what they depend on changes"""
     page: Path | None = None
@@ -142,9 +148,14 @@ class LeagueArgs:
 def league(args: Args) -> int:
     """Play all rules on all scenarios at equal silent rate, and show the table."""
     asked = parse(LeagueArgs, args, "league")
-    from quietdial.experiments.league.command import Outputs, run_league
+    from quietdial.experiments.league.command import Outputs, on_processes, run_league
     from quietdial.experiments.league.settings import Settings
 
+    where = on_processes
+    if asked.ray or asked.ray_address is not None:
+        from quietdial.experiments.ray_cluster import on_ray
+
+        where = partial(on_ray, asked.ray_address)
     found = run_league(
         asked.scenario or preset_names(),
         Settings(
@@ -162,6 +173,7 @@ def league(args: Args) -> int:
         runs=tuple(str(path) for path in asked.policy),
         outputs=Outputs(page=asked.page, result=asked.output, pictures=asked.pictures),
         command=command_of("league", args),
+        where=where,
     )
     emit({"passed": found.passed, "output": _path(asked.output), "page": _path(asked.page)})
     return EXIT_OK if found.passed else EXIT_FAILED

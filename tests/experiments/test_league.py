@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -366,7 +367,7 @@ def league(files: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
         only=ONLY,
         outputs=Outputs(folder / "league.md", folder / "league.json", folder / "figures"),
         command="quietdial league --scenario solved full",
-        make_executor=lambda _: InlineExecutor(jobs.run_job),
+        where=lambda _, work: nullcontext(InlineExecutor(work)),
     )
     return found, folder
 
@@ -400,7 +401,7 @@ def test_league__plays_learned_policies_where_they_fit(files: list[str], tmp_pat
         only=("learned:my-run",),
         runs=(str(run),),
         outputs=Outputs(page=tmp_path / "league.md"),
-        make_executor=lambda _: InlineExecutor(jobs.run_job),
+        where=lambda _, work: nullcontext(InlineExecutor(work)),
     )
     assert found.errors == []
     row = _row(found, "solved", "learned:my-run", None)

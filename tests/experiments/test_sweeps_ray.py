@@ -3,14 +3,22 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from quietdial.envs.errors import ConfigError
-from quietdial.experiments.executors import Plain, run_all
+from quietdial.envs.loading import write_yaml
+from quietdial.envs.scenario import changed, load_scenario
+from quietdial.experiments.executors import InlineExecutor, Plain, run_all
+from quietdial.experiments.league.command import run_league
+from quietdial.experiments.league.settings import Settings
 from quietdial.experiments.local_cluster import LocalCluster, is_alive, kill, process_tree
-from quietdial.experiments.ray_cluster import RayExecutor, ray_session
+from quietdial.experiments.ray_cluster import RayExecutor, on_ray, ray_session
 from quietdial.experiments.studies.node_loss import (
     SETTINGS,
     driver,
@@ -103,6 +111,34 @@ def test_executor_does_jobs_again_whose_worker_died(cluster: LocalCluster, tmp_p
     assert ended["plain"].result == {"square": 9, "needed": {"of": "plain"}}
     assert ended["bad"].error == "no good"
     assert ended["dies"].result == {"square": 25, "needed": {"of": "dies"}}
+
+
+def test_league_finds_the_same_on_a_cluster(cluster: LocalCluster, tmp_path: Path) -> None:
+    scenario = changed(load_scenario("study-real-5"), "short", episode={"duration_s": 1800.0})
+    file = tmp_path / "short.yaml"
+    write_yaml(file, scenario.model_dump(mode="json", exclude_none=True))
+
+    def play(name: str, where: Any) -> dict[str, Any]:
+        settings = Settings(least=2, most=2, tune_agent_h=10.0, test_agent_h=10.0)
+        found = run_league(
+            [str(file)],
+            settings,
+            Console(quiet=True),
+            work=tmp_path / name,
+            processes=2,
+            only=("progressive",),
+            where=where,
+        )
+        assert found.passed
+        files = sorted((tmp_path / name).rglob("*.json"))
+        results = {path.name: json.loads(path.read_text())["result"] for path in files}
+        for result in results.values():
+            del result["cpu_s"]
+        return results
+
+    here = play("here", lambda _, work: nullcontext(InlineExecutor(work)))
+    assert play("there", partial(on_ray, cluster.address)) == here
+    assert len(here) == 2
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "auto", "ray://127.0.0.1", "127.0.0.1:99999"])
