@@ -1,0 +1,164 @@
+"""A dialer that keeps its own counters: one snapshot before each decision instead of events.
+
+Enough for the observation sets `counters` and `markov` with actions that need no ages: number of
+calls, ratio, level. The base rule and thresholds need the ages of calls and agents, which counters
+do not have; a policy of that kind is refused.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from quietdial.agents.runtime.errors import PacerError
+from quietdial.agents.runtime.floor import rates
+from quietdial.agents.runtime.tables import (
+    BREAK,
+    HELD,
+    IDLE,
+    INBOUND,
+    MACHINE,
+    OFF,
+    SPARE,
+    STATES,
+    TALK,
+    WRAP,
+    PacingTables,
+)
+from quietdial.agents.runtime.view import Estimates, View
+from quietdial.agents.runtime.windows import Session
+
+
+class Counters(NamedTuple):
+    """What a script can read from a dialer's tables at one moment.
+
+    Attributes:
+        at_ms: the moment [ms].
+        idle: agents without a call.
+        talk: agents in conversation.
+        wrap: agents in wrap-up.
+        on_break: agents on break.
+        waiting: answered callees who wait for an agent.
+        in_flight: dials without an outcome.
+        picked_up: pick-ups presented to the queue since the campaign began, never less than before.
+        finished: dials with an outcome since the campaign began, never less than before.
+        windows: (silent, answered) of each of the rule's windows.
+        lines_free: calls that may still be placed.
+        leaving: agents whose log-out is at most five minutes away.
+        list_left: share of the list that may still be dialed.
+        held: agents set aside for a dial.
+        machine: agents with a machine.
+        inbound: agents in inbound conversations.
+        spare: inbound-only agents without a call.
+    """
+
+    at_ms: int
+    idle: int
+    talk: int
+    wrap: int
+    on_break: int
+    waiting: int
+    in_flight: int
+    picked_up: int
+    finished: int
+    windows: tuple[tuple[float, float], ...]
+    lines_free: int
+    leaving: int = 0
+    list_left: float = 1.0
+    held: int = 0
+    machine: int = 0
+    inbound: int = 0
+    spare: int = 0
+
+
+class CounterFloor:
+    """Views of a floor from successive counters.
+
+    Args:
+        tables: what is known of the floor.
+        n_agents: agents of the roster; None: as in training.
+    """
+
+    def __init__(self, tables: PacingTables, n_agents: int | None = None) -> None:
+        self.tables = tables
+        self.n_agents = tables.n_agents if n_agents is None else n_agents
+        self.estimates = Estimates(tables.keep, tables.prior_rate, tables.prior_weight)
+        self.session: Session | None = None
+        self._last: Counters | None = None
+
+    def open_session(self, session: Session) -> None:
+        """The floor opens; what the estimates know of an earlier day fades to a prior."""
+        if self.session is not None:
+            self.estimates.rest()
+        self.session = session
+
+    def view(self, seen: Counters) -> View:
+        """What the dialer sees.
+
+        The counts since the last snapshot are taken as those of one decision interval; where
+        several have passed, the estimates fade for the others.
+
+        Raises:
+            PacerError: counters that cannot be, or no session is open.
+        """
+        session = self.session
+        if session is None:
+            raise PacerError("counters: open a session first")
+        self._check(seen)
+        self._settle(seen)
+        agents = [0] * len(STATES)
+        agents[IDLE], agents[TALK], agents[WRAP] = seen.idle, seen.talk, seen.wrap
+        agents[BREAK], agents[HELD], agents[MACHINE] = seen.on_break, seen.held, seen.machine
+        agents[INBOUND], agents[SPARE] = seen.inbound, seen.spare
+        agents[OFF] = self.n_agents - sum(agents)
+        rate, recent = rates(self.tables, self.estimates)
+        worked = max(min(seen.at_ms, session.closes_ms) - session.opens_ms, 0)
+        return View(
+            now_ms=seen.at_ms,
+            agents=agents,
+            n_agents=self.n_agents,
+            waiting=seen.waiting,
+            in_flight=seen.in_flight,
+            lines_free=seen.lines_free,
+            rate=rate,
+            recent=recent,
+            windows=list(seen.windows),
+            spent_ms=session.spent_ms + worked,
+            span_ms=session.whole_ms,
+            leaving=seen.leaving,
+            list_left=seen.list_left,
+            cohorts=None,
+            agent_rows=None,
+        )
+
+    def _check(self, seen: Counters) -> None:
+        there = seen.idle + seen.talk + seen.wrap + seen.on_break
+        there += seen.held + seen.machine + seen.inbound + seen.spare
+        if there > self.n_agents or min(seen[1:9]) < 0:
+            raise PacerError(
+                f"counters at {seen.at_ms} ms: {there} agents of {self.n_agents}, least count "
+                f"{min(seen[1:9])}; give whole numbers >= 0 of a roster that holds all agents"
+            )
+        if len(seen.windows) != len(self.tables.windows):
+            raise PacerError(
+                f"counters: {len(seen.windows)} windows; the rule has {len(self.tables.windows)}"
+            )
+        last = self._last
+        if last is not None and (
+            seen.at_ms < last.at_ms
+            or seen.picked_up < last.picked_up
+            or seen.finished < last.finished
+        ):
+            raise PacerError(
+                f"counters at {seen.at_ms} ms are below those at {last.at_ms} ms; totals only grow"
+            )
+
+    def _settle(self, seen: Counters) -> None:
+        last = self._last
+        if last is not None:
+            steps = max(round((seen.at_ms - last.at_ms) / self.tables.step_ms), 0)
+            if steps == 0:
+                return
+            for _ in range(min(steps, 36_000) - 1):
+                self.estimates.settle(0, 0)
+            self.estimates.settle(seen.picked_up - last.picked_up, seen.finished - last.finished)
+        self._last = seen
