@@ -49,6 +49,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "evaluate": training.evaluate,
     "select": training.select,
     "sweep": sweeping.sweep,
+    "frontier": sweeping.frontier,
     "calibrate": worlds.calibrate,
     "export": training.export,
     "play": worlds.play,

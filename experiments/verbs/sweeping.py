@@ -1,13 +1,15 @@
-"""Verbs over many runs: sweep."""
+"""Verbs over many runs: sweep, frontier."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from quietdial.agents.learners.config import LearnerConfig
 from quietdial.experiments.config import RunConfig
 from quietdial.experiments.verbs.common import (
     EXIT_FAILED,
@@ -103,3 +105,68 @@ def sweep(args: Args) -> int:
     emit(found)
     failed = any(row["status"] == "failed" for row in found["trials"].values())
     return EXIT_FAILED if failed else EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontierArgs:
+    """Draw throughput against silent rate over a sweep of caps, and what a percentage point costs.
+
+    Trained are one policy that is conditioned on the price of a silent call and one for each cap;
+    drawn beside them are rules, the exact optimum where it exists, and policies of finished runs.
+    """
+
+    scenario: tuple[str, ...] = ("italy-50",)
+    """preset names or YAML files"""
+    cap: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03, 0.05)
+    """silent / answered that policies are trained under and tuned to, rising"""
+    rule: tuple[str, ...] = ("progressive", "fixed-ratio", "marginal")
+    """rules that are drawn"""
+    policy: tuple[Path, ...] = ()
+    """run folders of finished policies that are drawn too"""
+    train: bool = True
+    """train policies; without: rules and finished policies only"""
+    price: tuple[float, float] = (20.0, 2000.0)
+    """prices that the conditioned policy is trained for, agent-seconds per silent call"""
+    tune_days: int = 24
+    """days for the knobs"""
+    test_days: int = 48
+    """days for the figures"""
+    jobs: int = os.cpu_count() or 1
+    """trainings at the same time, one thread each"""
+    out: Path = Path("runs/frontier")
+    """folder for JSON, CSV, Markdown and pictures; it keeps finished trainings"""
+    output: Path | None = None
+    """further JSON file for the figures"""
+    page: Path | None = None
+    """Markdown page whose marked place gets the tables"""
+    pictures: Path | None = None
+    """folder for the pictures; none: with the rest"""
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    """the trainings"""
+
+
+def frontier(args: Args) -> int:
+    """Draw throughput against silent rate over a sweep of caps, with the price of a call."""
+    asked = parse(FrontierArgs, args, "frontier")
+    from quietdial.experiments.frontier.command import FrontierOutputs, run_frontier
+    from quietdial.experiments.frontier.measure import FrontierSettings
+
+    result = run_frontier(
+        asked.scenario,
+        FrontierSettings(
+            caps=asked.cap,
+            rules=asked.rule,
+            learner=asked.learner if asked.train else None,
+            prices=asked.price,
+            tune_days=asked.tune_days,
+            test_days=asked.test_days,
+        ),
+        console_of(),
+        out=asked.out,
+        processes=asked.jobs,
+        runs=asked.policy,
+        outputs=FrontierOutputs(asked.output, asked.page, asked.pictures),
+        command=command_of("frontier", args),
+    )
+    emit(result)
+    return EXIT_OK
