@@ -31,6 +31,7 @@ from quietdial.experiments.stats import (
     PolicySummary,
     compare,
     equal_rate_difference,
+    exchange_rate,
     summarise,
 )
 
@@ -551,7 +552,9 @@ def judge(
         differences=tuple(compare(days[0], item) for item in days[1:]),
         at_equal_rate=tuple(
             equal_rate_difference(days[0], item, slope)
-            if other.reached and (slope := _slope(other, target_rate)) is not None
+            if other.reached
+            and (slope := _slope(other, target_rate)) is not None
+            and days[0].days["answered"].any()  # nobody answers who is never dialed
             else None
             for other, item in zip(tuned[1:], days[1:], strict=True)
         ),
@@ -559,12 +562,7 @@ def judge(
 
 
 def _slope(tuned: Tuned, rate: float) -> float | None:
-    """Utilisation for each unit of the silent rate, by least squares over the knobs near `rate`."""
-    near = [(r, u) for _, r, u in tuned.sweep if 0.5 * rate <= r <= 2.0 * rate]
-    rates, utilisations = np.array(near or [(0.0, 0.0)]).T
-    if len(near) < 2 or np.ptp(rates) < 0.02 * rate:
-        return None
-    return float(np.polyfit(rates, utilisations, 1)[0])
+    return exchange_rate([(its, busy) for _, its, busy in tuned.sweep], rate)
 
 
 __all__ = [

@@ -40,7 +40,10 @@ _STYLES: dict[str, tuple[str, str]] = {
     "marginal": ("#0072B2", "D"),
     "ppo-lagrangian": ("#009E73", "o"),
 }
-_MORE_STYLES = (("#CC79A7", "v"), ("#56B4E9", "P"), ("#000000", "X"), ("#B8A800", "<"))
+_MORE_STYLES = (
+    *(("#CC79A7", "v"), ("#56B4E9", "P"), ("#000000", "X"), ("#B8A800", "<")),
+    *(("#882255", "p"), ("#44AA99", "*"), ("#8C6D31", ">"), ("#6A51A3", "h")),
+)
 
 _TALK, _WRAP, _BREAK, _IDLE = "#0072B2", "#56B4E9", "#BDBDBD", "#F0E442"
 
@@ -257,7 +260,9 @@ def frontier_figure(
 
 
 def _bars(value: Interval) -> FloatArray:
-    return np.array([[100 * (value.value - value.lo)], [100 * (value.hi - value.value)]])
+    reach = 100 * np.array([[value.value - value.lo], [value.hi - value.value]])
+    bars: FloatArray = np.maximum(reach, 0.0)  # rounding may put an end on the wrong side
+    return bars
 
 
 def _draw_curves(

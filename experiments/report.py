@@ -16,7 +16,7 @@ from quietdial.envs.loading import write_json_atomic, write_text_atomic
 from quietdial.experiments.evaluate import Tuned, Verdict
 from quietdial.experiments.selection import Selection
 from quietdial.experiments.selection import sentence as selection_sentence
-from quietdial.experiments.stats import Interval
+from quietdial.experiments.wording import plus_minus, points, significance
 
 COLUMNS = (
     "policy",
@@ -28,22 +28,6 @@ COLUMNS = (
 )
 
 
-def _plus_minus(interval: Interval, scale: float = 100.0, digits: int = 2, sign: str = "") -> str:
-    """`value ± half width`; `value (lo to hi)` where the interval is not symmetric."""
-    value, lo, hi = (scale * x for x in (interval.value, interval.lo, interval.hi))
-    if value == 0.0 and lo == 0.0:
-        return f"0 (< {hi:.2g})"  # a count of zero has a bound, not a width
-    up, down = f"{hi - value:.{digits}f}", f"{value - lo:.{digits}f}"
-    if up == down:
-        return f"{value:{sign}.{digits}f} ± {up}"
-    return f"{value:{sign}.{digits}f} ({lo:.{digits}f} to {hi:.{digits}f})"
-
-
-def _points(interval: Interval) -> str:
-    lo, hi, value = 100 * interval.lo, 100 * interval.hi, 100 * interval.value
-    return f"{value:+.2f} ({lo:+.2f} to {hi:+.2f})"
-
-
 def rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """The table's rows as text, the judged policy first; the last column is it minus the row's."""
     first = verdict.summaries[0].name
@@ -51,15 +35,15 @@ def rows(verdict: Verdict) -> list[tuple[str, ...]]:
     for row, item in zip(verdict.summaries, verdict.tuned, strict=True):
         gap = ""
         if row.name != first:
-            gap = _plus_minus(verdict.difference(row.name).utilisation, sign="+")
+            gap = plus_minus(verdict.difference(row.name).utilisation, sign="+")
         result.append(
             (
                 shown_name(item.policy),
                 "-" if row.knob is None else f"{row.knob_name} {row.knob:.4g}",
-                _plus_minus(row.utilisation),
-                _plus_minus(row.conversations_per_agent_h, scale=1.0),
-                _plus_minus(row.silent_rate),
-                _plus_minus(row.p_day_breaks_cap, digits=0),
+                plus_minus(row.utilisation),
+                plus_minus(row.conversations_per_agent_h, scale=1.0),
+                plus_minus(row.silent_rate),
+                plus_minus(row.p_day_breaks_cap, digits=0),
                 gap,
             )
         )
@@ -108,9 +92,9 @@ def candidates_table(selection: Selection) -> Table:
         said = "feasible" if one.feasible else "infeasible"
         shown.add_row(
             f"{one.step:,}",
-            _plus_minus(row.utilisation),
-            _plus_minus(row.silent_rate),
-            _plus_minus(row.p_day_breaks_cap, digits=0),
+            plus_minus(row.utilisation),
+            plus_minus(row.silent_rate),
+            plus_minus(row.p_day_breaks_cap, digits=0),
             f"{said}, chosen" if one is selection.chosen else said,
         )
     return shown
@@ -121,12 +105,6 @@ def _markdown_table(verdict: Verdict) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows(verdict)]
     return "\n".join(lines)
-
-
-def _compared(gap: Interval) -> str:
-    if gap.lo > 0:
-        return "more than"
-    return "less than" if gap.hi < 0 else "no significant difference to"
 
 
 def sentences(verdict: Verdict) -> list[str]:
@@ -154,11 +132,11 @@ def sentences(verdict: Verdict) -> list[str]:
         same = item.reached and abs(item.tuning_rate - first.tuning_rate) < 0.05 * limit
         rate = "tuned to the same" if same else "at its own"
         line = (
-            f"Utilisation {_points(gap)} points: {_compared(gap)} {row.name} {rate} silent rate "
+            f"Utilisation {points(gap)} points: {significance(gap)} {row.name} {rate} silent rate "
             f"({100 * row.silent_rate.value:.2f} % on these days)"
         )
         if equal is not None:
-            line += f"; moved to exactly the same rate: {_points(equal)}"
+            line += f"; moved to exactly the same rate: {points(equal)}"
         lines.append(line + ".")
     return lines
 

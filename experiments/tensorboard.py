@@ -298,8 +298,17 @@ class RunWriter:
         Args:
             policies: Names of the policies that the judge will log.
         """
+        self.layout_of(custom_scalar_layout(policies))
+
+    def layout_of(self, charts: Mapping[str, Mapping[str, list[Any]]]) -> None:
+        """Write a Custom Scalars page, once.
+
+        Args:
+            charts: category, then title, then ["Multiline", patterns] or ["Margin", [value, lower,
+                upper]], as `SummaryWriter.add_custom_scalars` takes them.
+        """
         if not self._layout_written:
-            self._writer.add_custom_scalars(custom_scalar_layout(policies))
+            self._writer.add_custom_scalars(charts)
             self._layout_written = True
 
     def evaluation(self, summaries: Iterable[PolicySummary], step: int) -> None:

@@ -1,6 +1,8 @@
 """Settings and fixtures that tests of all rooms share."""
 
+import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,16 @@ settings.load_profile("quietdial")
 def repository() -> Path:
     """The root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Writes the folder of a run that was never played; see tests/judged_runs.py."""
+    place = Path(__file__).with_name("judged_runs.py")
+    spec = importlib.util.spec_from_file_location(place.stem, place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Callable[..., Path] = module.make_run
+    return made

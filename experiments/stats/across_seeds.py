@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from quietdial.envs.errors import ConfigError
 from quietdial.experiments.stats.intervals import (
@@ -132,7 +132,9 @@ def interquartile_mean(scores: Strata) -> float:
 
     A quarter of the runs, rounded down, is left out at each end: of 5 runs the middle 3 count.
     """
-    return float(stats.trim_mean(np.concatenate(_strata(scores)), 0.25))
+    ordered = np.sort(np.concatenate(_strata(scores)))
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
 
 
 def probability_of_improvement(a: Strata, b: Strata) -> float:

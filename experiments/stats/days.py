@@ -7,7 +7,7 @@ So every interval here is taken over days, never over calls.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -271,6 +271,23 @@ def equal_rate_difference(
         raise ConfigError(f"{a.name!r} and {b.name!r} were not judged on the same days")
     values = utilisation_at(a, 0.0, slope) - utilisation_at(b, 0.0, slope)
     return mean_interval(values, confidence)
+
+
+def exchange_rate(sweep: Sequence[tuple[float, float]], rate: float) -> float | None:
+    """Utilisation for each unit of the silent rate, by least squares over the settings near `rate`.
+
+    Args:
+        sweep: silent rate and utilisation (fractions) of settings of one knob.
+        rate: silent rate, fraction; settings from half to twice of it count.
+
+    Returns:
+        The slope; None if fewer than two settings, or only nearly equal ones, are near.
+    """
+    near = [(its, busy) for its, busy in sweep if 0.5 * rate <= its <= 2.0 * rate]
+    rates, utilisations = np.array(near or [(0.0, 0.0)]).T
+    if len(near) < 2 or np.ptp(rates) < 0.02 * rate:
+        return None
+    return float(np.polyfit(rates, utilisations, 1)[0])
 
 
 def utilisation_at(days: PolicyDays, rate: float, slope: float) -> FloatArray:

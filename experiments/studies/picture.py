@@ -32,6 +32,8 @@ def differences_figure(
     band: tuple[float, float] | None = None,
     rule_after: str | None = None,
     x_label: str = "difference of utilisation [points], 95 % intervals",
+    left_in: float = 1.75,
+    styles: Mapping[str, tuple[str, str]] | None = None,
 ) -> Figure:
     """One row for each world, one mark with its interval for each opponent.
 
@@ -42,6 +44,8 @@ def differences_figure(
         band: what is asked, in points: shaded; none: nothing.
         rule_after: the world below which a line is drawn across; none: no line.
         x_label: text of the axis.
+        left_in: room for the worlds' names, inches.
+        styles: colour and marker of each opponent; None: those of the policies.
 
     Raises:
         ConfigError: there is nothing to draw.
@@ -52,7 +56,7 @@ def differences_figure(
     if not series:
         raise ConfigError("the picture of differences has no row with a difference")
     figure = new_figure(9.0, 1.75 + _ROW_IN * len(rows))
-    axes = axes_at(figure, 1.75, 1.75, 0.7, 0.8)
+    axes = axes_at(figure, left_in, 1.75, 0.7, 0.8)
     dress(axes, x_label, "")
     head(figure, title, subtitle)
     if band is not None:
@@ -61,7 +65,7 @@ def differences_figure(
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     names = list(rows)
     for at, name in enumerate(series):
-        colour, marker = style_of(name, series)
+        colour, marker = style_of(name, series) if styles is None else styles[name]
         shift = _SPREAD * ((at + 0.5) / len(series) - 0.5)
         places = [y for y, world in enumerate(names) if name in rows[world]]
         found = [rows[names[y]][name] for y in places]
@@ -69,8 +73,8 @@ def differences_figure(
             [100 * one.value for one in found],
             [y + shift for y in places],
             xerr=[
-                [100 * (one.value - one.lo) for one in found],
-                [100 * (one.hi - one.value) for one in found],
+                [max(100 * (one.value - one.lo), 0.0) for one in found],
+                [max(100 * (one.hi - one.value), 0.0) for one in found],
             ],
             fmt=marker,
             color=colour,

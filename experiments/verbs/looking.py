@@ -11,7 +11,14 @@ from typing import Annotated
 import tyro
 
 from quietdial.envs.errors import ConfigError, MissingExtraError
-from quietdial.experiments.verbs.common import EXIT_OK, Args, console_of, emit, parse
+from quietdial.experiments.verbs.common import (
+    EXIT_OK,
+    Args,
+    command_of,
+    console_of,
+    emit,
+    parse,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +47,43 @@ def runs(args: Args) -> int:
         "Figures on the test days; limit: upper end of the 95 % interval, which must be within "
         "the cap. Best rule: at equal silent rate. Which is better, and why: quietdial compare"
     )
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareArgs:
+    """Compare judged runs: which keeps the cap, and what does it cost?"""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """runs, or folders of runs"""
+    out: Path = Path("comparison")
+    """folder for report, figures and TensorBoard's aggregate runs"""
+    by: str = "learner.algorithm"
+    """setting that makes the groups, such as learner.net; run: every run by itself"""
+
+
+def compare(args: Args) -> int:
+    """Say which run keeps the cap and what it costs; write a report and aggregate runs."""
+    asked = parse(CompareArgs, args, "compare")
+    if not asked.runs:
+        raise ConfigError("give at least one run, or a folder of runs: quietdial compare runs")
+    from quietdial.experiments.comparison.command import compare_runs
+    from quietdial.experiments.comparison.words import QUESTION, answer, title
+
+    console = console_of()
+    with console.status("reading and comparing the runs"):
+        found = compare_runs(asked.runs, asked.out, asked.by, command_of("compare", args))
+    emit(found.result)
+    console.print(f"[bold]{QUESTION}[/]")
+    for section in found.sections:
+        if len(found.sections) > 1:
+            console.print(f"\n{title(section)}")
+        for line in answer(section):
+            console.print("  - " + line.replace("**", "").replace("`", ""), markup=False)
+    for one in found.left_out:
+        console.print(f"Left out: {one.name}: {one.reason}", markup=False)
+    console.print(f"Report: {found.folder}/comparison.html, {found.folder}/comparison.md")
+    console.print(f"TensorBoard: quietdial tensorboard {found.folder}/tensorboard")
     return EXIT_OK
 
 
