@@ -147,7 +147,6 @@ class ResumePoint:
         policy: its policy.
         weights_sha256: fingerprint of its weights, see :func:`weights_sha256`.
         training: the state to go on from; None: training was complete.
-        skipped: one line on each newer checkpoint that is damaged.
     """
 
     step: int
@@ -156,7 +155,6 @@ class ResumePoint:
     policy: LearnedPolicy
     weights_sha256: str
     training: TrainingState | None
-    skipped: tuple[str, ...]
 
 
 def save_checkpoint(
@@ -234,7 +232,9 @@ def weights_sha256(weights: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def resume_point(root: Path, planned_steps: int) -> ResumePoint | None:
+def resume_point(
+    root: Path, planned_steps: int, *, report: Callable[[str], None] = lambda _: None
+) -> ResumePoint | None:
     """The newest whole checkpoint from which training goes on, or at which it was complete.
 
     Every file is verified. What a killed process left half written is deleted.
@@ -242,12 +242,12 @@ def resume_point(root: Path, planned_steps: int) -> ResumePoint | None:
     Args:
         root: folder of the checkpoints of one training.
         planned_steps: where that training is complete.
+        report: told one line on each damaged checkpoint that is left out.
 
     Returns:
         The point; None when there is no such checkpoint and training starts anew.
     """
     clear_stale(root)
-    skipped: list[str] = []
     for step, path in checkpoints_in(root):
         complete = step >= planned_steps
         if not complete and not any((path / name).exists() for name in _TRAINING):
@@ -259,11 +259,9 @@ def resume_point(root: Path, planned_steps: int) -> ResumePoint | None:
             training = None if complete else _unpacked(path)
             policy = _policy(state, tensors, path)
         except CheckpointError as error:
-            skipped.append(str(error))
+            report(str(error))
             continue
-        return ResumePoint(
-            step, path, state, policy, weights_sha256(tensors), training, tuple(skipped)
-        )
+        return ResumePoint(step, path, state, policy, weights_sha256(tensors), training)
     return None
 
 

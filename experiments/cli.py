@@ -46,6 +46,8 @@ _EXTRA_OF = {
 
 VERBS: dict[str, Callable[[Args], int]] = {
     "train": training.train,
+    "resume": training.resume,
+    "reproduce": training.reproduce,
     "evaluate": training.evaluate,
     "select": training.select,
     "sweep": sweeping.sweep,

@@ -3,12 +3,15 @@
 A run folder holds `config.yaml` (complete, all defaults written), `manifest.json` (versions,
 commit, seeds, command line, times, status) and what the run writes beside them (`scenario.yaml`,
 `train.jsonl`, TensorBoard's event file, `checkpoints/`, `evaluation.*`, `verdict.md`, `export/`).
-Whole files are replaced at once; rows of a `.jsonl` file are appended one by one and are on disk
-when the call returns, so an interrupted run loses nothing that was logged.
+It appears under its name with all that is needed to go on with the run. Whole files are replaced at
+once; rows of a `.jsonl` file are appended one by one and are on disk when the call returns, so an
+interrupted run loses nothing that was logged. The process at work holds a lock on `run.lock`, which
+the system gives back whenever that process ends.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -16,14 +19,16 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 
@@ -55,6 +60,10 @@ PACKAGES = (
 )
 """Packages whose versions a manifest records; one that is not installed is left out."""
 
+LOCK: Final = "run.lock"
+"""The file that the process at work in a run folder has locked; it says which process."""
+
+_STALE_S: Final = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GIT_TIMEOUT_S = 10.0
 
@@ -212,6 +221,25 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def changed_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What weights depend on and differs between two starts: ``torch 2.12.0 there, 2.13.0 now``.
+
+    Args:
+        before: `run` of an earlier manifest.
+        now: `run` of this one.
+    """
+
+    def versions(start: Mapping[str, Any]) -> dict[str, str]:
+        return {**start.get("packages", {}), "Python": start.get("python", "?")}
+
+    there, here = versions(before), versions(now)
+    return [
+        f"{name} {there.get(name, 'missing')} there, {here.get(name, 'missing')} now"
+        for name in sorted({*there, *here})
+        if there.get(name) != here.get(name)
+    ]
+
+
 def machine() -> dict[str, Any]:
     """The processor, operating system and versions that figures were made with."""
     model = platform.processor() or platform.machine()
@@ -276,6 +304,13 @@ def first_difference(old: object, new: object, place: str = "") -> str | None:
     return None if old == new else f"{place}: {old!r} there, {new!r} now"
 
 
+def _clear_stale(root: Path) -> None:
+    """Delete folders that a process was killed in before they had their name."""
+    for stale in root.glob(".*.tmp"):
+        if stale.is_dir() and time.time() - stale.stat().st_mtime > _STALE_S:
+            shutil.rmtree(stale, ignore_errors=True)
+
+
 @dataclass(slots=True)
 class RunFolder:
     """One run's folder; make it with `create`, leave it with `finish` or as a context manager.
@@ -290,6 +325,7 @@ class RunFolder:
 
     path: Path
     manifest: dict[str, Any] = field(default_factory=dict)
+    _lock: int | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def create(
@@ -301,8 +337,12 @@ class RunFolder:
         resume: bool = False,
         seeds: Mapping[str, Any] | None = None,
         command: Sequence[str] | None = None,
+        files: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
         """Make `root/name` with its `config.yaml` and `manifest.json`, or open it again.
+
+        It is there as a whole or not at all, and other processes are kept out of it until it is
+        released.
 
         Args:
             root: Folder of all runs; made if missing.
@@ -311,10 +351,12 @@ class RunFolder:
             resume: Open the folder of an earlier run with the same configuration.
             seeds: The run's seeds by purpose, for the manifest.
             command: The command line, for the manifest; None for this process's own.
+            files: Further YAML files of a new run, their values by path within the folder.
 
         Raises:
             ConfigError: The name is not allowed, or a run is resumed with another configuration.
-            RunFolderError: The folder is in use, missing (resume), or cannot be written.
+            RunFolderError: The folder is in use, missing or finished (resume), or cannot be
+                written.
         """
         root = Path(root)
         values = plain(config)
@@ -323,45 +365,79 @@ class RunFolder:
                 f"run name is {name!r}, allowed are up to 100 letters, digits, '.', '_' and '-', "
                 "the first one a letter or a digit"
             )
+        started = (values, seeds or {}, list(sys.argv if command is None else command))
         if resume:
             if name is None:
                 raise ConfigError("a run is resumed by its name; give the name of its folder")
             folder = cls._open(root / name, values)
-        else:
-            folder = cls(cls._claim(root, name, _label(config)))
-        folder._start(values, seeds or {}, list(sys.argv if command is None else command))
-        return folder
-
-    @staticmethod
-    def _claim(root: Path, name: str | None, label: str) -> Path:
-        """Make an empty folder that no other run has, and say in one line why if that fails."""
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        base = name or f"{stamp}-{label}"
-        path = root / base
+            folder._start(name, *started)
+            return folder
         try:
             root.mkdir(parents=True, exist_ok=True)
-            for attempt in range(2, 1000):
-                try:
-                    path.mkdir()
-                    return path
-                except FileExistsError:
-                    if name is not None:
-                        break
-                    path = root / f"{base}-{attempt}"
-            if path.is_dir() and not any(path.iterdir()):
-                return path
+            _clear_stale(root)
+            path = root / f".{secrets.token_hex(6)}.tmp"
+            path.mkdir()
+            folder = cls(path)
+            try:
+                folder._hold()
+                for place, content in (files or {}).items():
+                    make_folder((path / place).parent)
+                    write_yaml(path / place, content)
+                folder._claim(root, name, _label(config), started)
+            except BaseException:
+                folder.release()
+                shutil.rmtree(path, ignore_errors=True)
+                raise
         except OSError as error:
+            if isinstance(error, RunFolderError):
+                raise
             raise RunFolderError(
-                f"cannot create the run folder {str(path)!r}: {_reason(error)}; "
+                f"cannot create the run folder {str(root / (name or ''))!r}: {_reason(error)}; "
                 "choose a folder that you may write to"
             ) from error
+        return folder
+
+    def _claim(
+        self,
+        root: Path,
+        name: str | None,
+        label: str,
+        started: tuple[dict[str, Any], Mapping[str, Any], list[str]],
+    ) -> None:
+        """Give the folder, which is complete but for its manifest, a name that no other run has."""
+        base = name or f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{label}"
+        target = root / base
+        for attempt in range(2, 1000):
+            self._start(target.name, *started)
+            try:
+                self.path.rename(target)  # in place of an empty folder, too
+            except OSError:
+                if name is not None or not target.exists():
+                    break
+                target = root / f"{base}-{attempt}"
+                continue
+            self.path = target
+            return
         raise RunFolderError(
-            f"the run folder {str(path)!r} exists and is not empty; "
+            f"the run folder {str(target)!r} exists and is not empty; "
             "give another name or remove the folder"
         )
 
     @classmethod
     def _open(cls, path: Path, config: dict[str, Any]) -> Self:
+        folder = cls(path)
+        if path.is_dir():
+            folder._hold()
+        try:
+            folder._read(config)
+        except BaseException:
+            folder.release()
+            raise
+        return folder
+
+    def _read(self, config: dict[str, Any]) -> None:
+        """Take over the manifest of an earlier run with the same configuration."""
+        path = self.path
         try:
             manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         except OSError as error:
@@ -374,15 +450,53 @@ class RunFolder:
             ) from error
         if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
             raise RunFolderError(f"cannot resume {str(path)!r}: manifest.json is not a run's")
+        if manifest.get("status") == "finished":
+            raise RunFolderError(
+                f"the run {str(path)!r} is finished, there is nothing to resume; judge it again "
+                f"with: quietdial evaluate {path}"
+            )
         difference = first_difference(manifest["config"], config)
         if difference is not None:
             raise ConfigError(
                 f"cannot resume {str(path)!r} with another configuration: {difference}; "
                 "give a new name, or the configuration in its config.yaml"
             )
-        return cls(path, manifest)
+        self.manifest = manifest
 
-    def _start(self, config: dict[str, Any], seeds: Mapping[str, Any], command: list[str]) -> None:
+    def _hold(self) -> None:
+        """Keep other processes out, as long as this one lives or until `release`."""
+        try:
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write into {str(self.path)!r}: {_reason(error)}"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(lock, 200).decode(errors="replace").strip()
+            os.close(lock)
+            raise RunFolderError(
+                f"the run {str(self.path)!r} is in use by {who or 'another process'}; "
+                "wait for it or stop it"
+            ) from None
+        self._lock = lock
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let other processes into the folder again."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def __del__(self) -> None:
+        """A folder that nobody has any more is released."""
+        self.release()
+
+    def _start(
+        self, name: str, config: dict[str, Any], seeds: Mapping[str, Any], command: list[str]
+    ) -> None:
         now = _now()
         started = {
             "at": now,
@@ -398,7 +512,7 @@ class RunFolder:
             earlier = [*earlier, {**self.manifest["run"], "status": self.manifest["status"]}]
         self.manifest = {
             "schema": MANIFEST_SCHEMA,
-            "name": self.path.name,
+            "name": name,
             "status": "running",
             "started": self.manifest.get("started", now),
             "finished": None,
@@ -435,6 +549,10 @@ class RunFolder:
             )
         self.manifest["status"] = status
         self.manifest["finished"] = _now()
+        self.note(**results)
+
+    def note(self, **results: object) -> None:
+        """Add values to the manifest's `results`."""
         if results:
             self.manifest["results"] = {**self.manifest.get("results", {}), **plain(results)}
         self._write_manifest()
@@ -443,9 +561,10 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.manifest["status"] != "running":
-            return
-        if kind is None:
-            self.finish("finished")
-        else:
-            self.finish("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+        try:
+            if self.manifest["status"] == "running":
+                stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+                ended: Status = "interrupted" if stopped else "failed"
+                self.finish("finished" if kind is None else ended)
+        finally:
+            self.release()

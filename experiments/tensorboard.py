@@ -1,9 +1,9 @@
-"""TensorBoard: one event file per run, one registry of tags, and a page that answers the question.
+"""TensorBoard: one folder per run, one registry of tags, and a page that answers the question.
 
-`RunWriter` owns the run's only `SummaryWriter`. Hyper-parameters go into the same event file (no
-sub-run), the Custom Scalars page is written once, and a resumed run passes `purge_step`, so that no
-step appears twice. `KVWriterFormat` carries stable-baselines3's logger into it and into
-`train.jsonl`.
+`RunWriter` owns a `SummaryWriter`: a run has one while it trains and one for its verdict.
+Hyper-parameters go into the same folder (no sub-run), the Custom Scalars page is written once, and
+a resumed run passes `purge_step`, so that no step appears twice. `KVWriterFormat` carries
+stable-baselines3's logger into it and into `train.jsonl`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -241,22 +241,36 @@ def custom_scalar_layout(policies: Sequence[str]) -> dict[str, dict[str, list[An
     return layout
 
 
+VERDICT_SUFFIX: Final = ".verdict"
+"""End of the name of the event file with what the judge found: written again, it is replaced."""
+
+
+def forget_events(folder: Path, *, only_verdict: bool) -> None:
+    """Delete a run's event files, or only that of the judge, before they are written again."""
+    end = VERDICT_SUFFIX if only_verdict else ""
+    for path in folder.glob(f"events.out.tfevents.*{end}"):
+        path.unlink()
+
+
 class RunWriter:
-    """The one event file of a run.
+    """An event file of a run: that of its training or of its verdict.
 
     Args:
         folder: The run folder; made if missing.
         purge_step: First step that is written again after a resume (the checkpoint's step + 1);
             TensorBoard hides what an earlier event file of this folder holds from there on. None
             for a new run.
+        suffix: End of the file's name.
     """
 
-    def __init__(self, folder: str | Path, purge_step: int | None = None) -> None:
+    def __init__(self, folder: str | Path, purge_step: int | None = None, suffix: str = "") -> None:
         self.folder = Path(folder)
         self.purge_step = purge_step
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._writer = SummaryWriter(str(self.folder), purge_step=purge_step, flush_secs=10)
+            self._writer = SummaryWriter(
+                str(self.folder), purge_step=purge_step, flush_secs=10, filename_suffix=suffix
+            )
         except OSError as error:
             raise RunFolderError(
                 f"cannot write TensorBoard's file in {str(self.folder)!r}: "
@@ -312,10 +326,15 @@ class RunWriter:
             self._layout_written = True
 
     def evaluation(self, summaries: Iterable[PolicySummary], step: int) -> None:
-        """Write what the judge found of each policy, and the cap if there is one, at one step."""
+        """Write what the judge found of each policy, and at step 0 the cap if there is one.
+
+        Training writes the cap at its own steps.
+        """
+        values: dict[str, float] = {}
         for summary in summaries:
-            cap = {Tag.CAP.value: summary.cap} if summary.cap < 1.0 else {}
-            self.scalars({**summary_scalars(summary), **cap}, step)
+            cap = {Tag.CAP.value: summary.cap} if summary.cap < 1.0 and step == 0 else {}
+            values |= {**summary_scalars(summary), **cap}
+        self.scalars(values, step)
 
     def figure(self, tag: str, figure: Figure, step: int) -> None:
         """Write a picture for the Images page."""

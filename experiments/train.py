@@ -6,8 +6,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,26 +23,22 @@ from rich.progress import (
 from stable_baselines3.common.logger import Logger
 
 from quietdial.agents.checkpoint import (
+    ResumePoint,
     is_checkpoint,
     latest_checkpoint,
     load_policy,
     load_state,
+    resume_point,
     save_checkpoint,
 )
 from quietdial.agents.learned_policy import LearnedPolicy
-from quietdial.agents.learners.config import SEED_STRIDE, LearnerConfig, require_cap
-from quietdial.agents.learners.floors import ManyFloors
-from quietdial.agents.learners.sb3_env import BatchedPacing
 from quietdial.agents.learners.training import (
     RolloutReport,
     TrainedPolicy,
-    make_training_env,
     train,
 )
 from quietdial.agents.policy import Policy, scenario_sha256
-from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.errors import ConfigError
-from quietdial.envs.loading import write_yaml
 from quietdial.envs.pacing.state import BREAK, COUNT, IDLE, IN_FLIGHT, TALK, WRAP
 from quietdial.envs.scenario import Scenario, load_scenario, preset_names
 from quietdial.experiments import plots, report
@@ -54,19 +50,21 @@ from quietdial.experiments.evaluate import (
     judge,
     make_world,
     rules,
-    select_seeds,
-    test_seeds,
     tune,
     tune_seeds,
 )
-from quietdial.experiments.rundir import RunFolder, provenance
+from quietdial.experiments.plan import SCENARIO_FILE, Plan
+from quietdial.experiments.rundir import RunFolder, changed_versions, provenance
 from quietdial.experiments.selection import Selection, kept_policies, select, sentence
+from quietdial.experiments.stopping import Stop
 from quietdial.experiments.tensorboard import (
     FINAL,
+    VERDICT_SUFFIX,
     KVWriterFormat,
     RunWriter,
     Tag,
     final_scalars,
+    forget_events,
 )
 
 POLICY_FOLDER = "policy"
@@ -75,11 +73,8 @@ POLICY_FOLDER = "policy"
 CHECKPOINTS_FOLDER = "checkpoints"
 """Checkpoints of the training in a run folder."""
 
-SCENARIO_FILE = "scenario.yaml"
-"""The complete scenario of a run, in its folder."""
-
-FLOORS_FOLDER = "floors"
-"""The complete floors of a run that was trained on several, numbered in their order."""
+LOG_FILE = "train.jsonl"
+"""One row of numbers for every report of the training."""
 
 
 def run_training(
@@ -88,6 +83,7 @@ def run_training(
     command: str,
     *,
     on_rollout: Callable[[RolloutReport], None] | None = None,
+    stop: Stop | None = None,
 ) -> tuple[RunFolder, Verdict | None]:
     """Do one whole run.
 
@@ -96,60 +92,131 @@ def run_training(
         console: where progress and the verdict go.
         command: the command line that asked for it, for the files it makes.
         on_rollout: told every report of the training, besides the console.
+        stop: says that the run is to stop (stopping.py); none: a KeyboardInterrupt alone does.
 
     Returns:
-        The run folder and the verdict; no verdict if training was interrupted, in which case the
-        folder holds a usable checkpoint.
+        The run folder and the verdict; no verdict if the run was interrupted, in which case
+        `resume_training` goes on with it.
 
     Raises:
         ConfigError: the settings do not fit the scenario; no folder is made.
         RunFolderError: the run folder is in use or cannot be written.
     """
-    scenario = load_scenario(config.scenario)
-    require_cap(scenario)
-    floors = config.floors.load()
-    make_env = ManyFloors(floors) if floors else make_training_env
-    fewest = min(config.learner.n_envs, max(len(floors), 1))
-    make_env(config.learner.model_copy(update={"n_envs": fewest}), scenario).close()
-    if config.learner.warm_start is not None:
-        rule_named(config.learner.warm_start)
-    values = config.model_dump(mode="json")
-    name = config.learner.algorithm
-    seeds = {
-        "learner": config.learner.seed,
-        "train": config.learner.seed * SEED_STRIDE,
-        "tune": int(tune_seeds(2)[0]),
-        "select": int(select_seeds(2)[0]),
-        "test": int(test_seeds(2)[0]),
-    }
+    plan = Plan.of(config)
     folder = RunFolder.create(
-        config.runs, config.name, values, seeds=seeds, command=shlex.split(command)
+        config.runs,
+        config.name,
+        plan.values,
+        seeds=plan.seeds,
+        command=shlex.split(command),
+        files=plan.files,
     )
-    with folder, RunWriter(folder.path) as writer:
-        write_yaml(folder.path / SCENARIO_FILE, scenario.model_dump(mode="json", exclude_none=True))
-        _write_floors(folder, floors)
+    return carry_out(plan, folder, console, command, on_rollout=on_rollout, stop=stop)
+
+
+def resume_training(
+    run: Path,
+    console: Console,
+    command: str,
+    *,
+    on_rollout: Callable[[RolloutReport], None] | None = None,
+    stop: Stop | None = None,
+) -> tuple[RunFolder, Verdict | None]:
+    """Go on with a run that was interrupted at any moment, by anything.
+
+    Training goes on from the newest whole checkpoint, or anew if there is none; then the run is
+    judged as it would have been. Its weights are those of an undisturbed run, bit for bit.
+
+    Args:
+        run: the run folder; its own files say what is done.
+        console: where progress and the verdict go.
+        command: the command line that asked for it.
+        on_rollout: as in :func:`run_training`.
+        stop: as in :func:`run_training`.
+
+    Returns:
+        As :func:`run_training`.
+
+    Raises:
+        RunFolderError: not a run's folder, a finished run, or a process is at work in it.
+    """
+    run = Path(os.path.abspath(run))
+    plan = Plan.of_run(run)
+    folder = RunFolder.create(
+        run.parent,
+        run.name,
+        plan.values,
+        resume=True,
+        seeds=plan.seeds,
+        command=shlex.split(command),
+    )
+
+    def begin() -> ResumePoint | None:
+        for stale in run.glob(".*.tmp"):  # files that were being written
+            stale.unlink(missing_ok=True)
+        point = resume_point(
+            run / CHECKPOINTS_FOLDER,
+            plan.config.learner.planned_steps,
+            report=lambda line: console.print(f"Left out: {line}", highlight=False),
+        )
+        changed = changed_versions(folder.manifest["resumed_from"][-1], folder.manifest["run"])
+        if changed:
+            console.print(f"Not as before, so the weights may differ: {', '.join(changed)}")
+        if point is None:
+            console.print("There is no checkpoint to go on from: training starts anew.")
+            (run / LOG_FILE).unlink(missing_ok=True)
+        forget_events(run, only_verdict=point is not None)
+        return point
+
+    return carry_out(plan, folder, console, command, begin=begin, on_rollout=on_rollout, stop=stop)
+
+
+@contextmanager
+def _interrupted(run: RunFolder, console: Console, stop: Stop) -> Iterator[None]:
+    """Make an interruption the end of a run that may go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.manifest["status"] == "finished":
+            return
+        run.finish("interrupted", **({} if stop.signal is None else {"signal": stop.signal}))
         console.print(
-            f"Training on [bold]{_described(scenario, floors)}, "
-            f"{config.learner.planned_steps / 1e6:.1f} M decisions. Run folder: {folder.path}"
+            f"Interrupted; nothing is lost. Go on with: quietdial resume {run.path}",
+            highlight=False,
         )
-        writer.config(values | {"scenario_file": scenario.model_dump(mode="json")})
-        writer.layout([name, *(rule.name for rule in rules())])
-        writer.hparams(
-            values["learner"] | {"scenario": scenario.name, "cap": scenario.rule.cap},
-            FINAL,
-        )
-        writer.flush()
-        trained = _train(config, scenario, make_env, folder, writer, console, on_rollout)
-        if not trained.completed:
-            folder.finish("interrupted", steps=trained.steps)
-            console.print(
-                f"Interrupted after {trained.steps / 1e6:.2f} M decisions; nothing is lost. "
-                f"Checkpoint: {trained.checkpoint}\n"
-                f"Judge it with: quietdial evaluate {folder.path}"
-            )
-            return folder, None
+
+
+def carry_out(
+    plan: Plan,
+    folder: RunFolder,
+    console: Console,
+    command: str,
+    *,
+    begin: Callable[[], ResumePoint | None] = lambda: None,
+    on_rollout: Callable[[RolloutReport], None] | None = None,
+    stop: Stop | None = None,
+) -> tuple[RunFolder, Verdict | None]:
+    """Train, judge, show and export in a run folder, and release it.
+
+    Args:
+        plan: what is done.
+        folder: the folder, made for this plan.
+        console: as in :func:`run_training`, like all that follow.
+        command: the command line that asked for it.
+        begin: prepares the folder and says where training goes on; None: from the start.
+        on_rollout: told every report of the training.
+        stop: says that the run is to stop.
+    """
+    stop = stop or Stop()
+    config, scenario = plan.config, plan.scenario
+    verdict: Verdict | None = None
+    with folder, _interrupted(folder, console, stop):
+        trained = _train(plan, folder, begin(), console, on_rollout, stop)
+        folder.note(steps=trained.steps)
+        if not trained.completed or stop():
+            raise KeyboardInterrupt
         first = _choose(trained.policy, folder.path / CHECKPOINTS_FOLDER, scenario, config, console)
-        verdict = judge_with_progress(
+        found = judge_with_progress(
             first.policy,
             scenario,
             console,
@@ -158,7 +225,7 @@ def run_training(
             n_test_days=config.judge.test_days,
             first=first,
         )
-        best = verdict.tuned[0].policy
+        best = found.tuned[0].policy
         if not isinstance(best, LearnedPolicy):
             raise TypeError("the judged policy comes first")
         keep_chosen(folder.path, best)
@@ -167,12 +234,18 @@ def run_training(
             "run": folder.path.name,
             "config_sha256": folder.manifest["config_sha256"],
         }
-        report.write(verdict, folder.path, extra, command)
-        _show(verdict, best, scenario, writer, trained.steps, command)
+        report.write(found, folder.path, extra, command)
+        with RunWriter(folder.path, suffix=VERDICT_SUFFIX) as writer:
+            _show(found, best, scenario, writer, trained.steps, command)
         exported = None
         if config.export:
             exported = _export(best, scenario, folder.path, console, command)
-        folder.finish("finished", verdict=report.sentences(verdict))
+        folder.finish(
+            "finished", verdict=report.sentences(found), weights_sha256=trained.weights_sha256
+        )
+        verdict = found
+    if verdict is None:
+        return folder, None
     print_verdict(verdict, console)
     console.print(f"Report and picture: {folder.path}/verdict.md, {folder.path}/evaluation.png")
     if exported is not None:
@@ -180,7 +253,7 @@ def run_training(
             f"Exported (same answers in numpy and onnxruntime on 10,000 vectors): {exported}\n"
             f"With a readable table, if it is good enough: quietdial export {folder.path}"
         )
-    console.print(f"TensorBoard: {tensorboard_hint(Path(config.runs))}")
+    console.print(f"TensorBoard: {tensorboard_hint(folder.path.parent)}")
     return folder, verdict
 
 
@@ -227,39 +300,38 @@ def _reporting(console: Console, verb: str) -> Iterator[Report]:
         yield lambda label, share: bar.update(task, description=f"{verb} {label}", completed=share)
 
 
-def _described(scenario: Scenario, floors: Sequence[Scenario]) -> str:
-    """What is trained on, in words; bold until the name ends."""
-    rule = f"cap {100 * scenario.rule.cap:g} % silent ({scenario.rule.id})"
-    if not floors:
-        return f"{scenario.name}[/]: {scenario.floor.n_agents} agents, {rule}"
-    agents = sorted(floor.floor.n_agents for floor in floors)
-    return (
-        f"{len(floors)} floors[/] of {agents[0]} to {agents[-1]} agents, each under its own cap, "
-        f"for {scenario.name}: {scenario.floor.n_agents} agents, {rule}"
-    )
-
-
-def _write_floors(folder: RunFolder, floors: Sequence[Scenario]) -> None:
-    if not floors:
-        return
-    place = folder.folder(FLOORS_FOLDER)
-    for number, floor in enumerate(floors):
-        path = place / f"{number:04d}-{floor.name}.yaml"
-        write_yaml(path, floor.model_dump(mode="json", exclude_none=True))
-
-
 def _train(
-    config: RunConfig,
-    scenario: Scenario,
-    make_env: Callable[[LearnerConfig, Scenario], BatchedPacing],
+    plan: Plan,
     folder: RunFolder,
-    writer: RunWriter,
+    point: ResumePoint | None,
     console: Console,
-    told: Callable[[RolloutReport], None] | None = None,
+    told: Callable[[RolloutReport], None] | None,
+    stop: Stop,
 ) -> TrainedPolicy:
-    logger = Logger(str(folder.path), [KVWriterFormat(writer, folder.path / "train.jsonl")])
-    with progress_bar(console, "live") as bar:
-        task = bar.add_task("training", total=config.learner.planned_steps, live="")
+    """Train to the end, or until a stop is asked for."""
+    learner = plan.config.learner
+    trains = point is None or point.training is not None
+    if trains:
+        so_far = "" if point is None else f", from {point.step / 1e6:.2f} M"
+        console.print(
+            f"Training on [bold]{plan.words}, {learner.planned_steps / 1e6:.1f} M decisions"
+            f"{so_far}. Run folder: {folder.path}"
+        )
+    with ExitStack() as stack:
+        logger = None
+        if trains:
+            purge_step = None if point is None else point.step + 1
+            writer = stack.enter_context(RunWriter(folder.path, purge_step))
+            if point is None:
+                _introduce(plan, writer)
+            logger = Logger(str(folder.path), [KVWriterFormat(writer, folder.path / LOG_FILE)])
+        bar = stack.enter_context(progress_bar(console, "live"))
+        task = bar.add_task(
+            "training",
+            total=learner.planned_steps,
+            live="",
+            completed=0 if point is None else point.step,
+        )
         shown = -1
 
         def on_rollout(rollout: RolloutReport) -> None:
@@ -277,14 +349,30 @@ def _train(
                 shown = tenth
                 console.print(f"  {rollout.step / 1e6:5.2f} M decisions  {live}")
 
-        return train(
-            config.learner,
-            scenario,
-            logger=logger,
-            on_rollout=on_rollout,
-            checkpoints=folder.path / CHECKPOINTS_FOLDER,
-            make_env=make_env,
-        )
+        stop.patient = True
+        try:
+            return train(
+                learner,
+                plan.scenario,
+                logger=logger,
+                on_rollout=on_rollout,
+                should_stop=stop,
+                checkpoints=folder.path / CHECKPOINTS_FOLDER,
+                make_env=plan.make_env,
+                resume=point,
+            )
+        finally:
+            stop.patient = False
+
+
+def _introduce(plan: Plan, writer: RunWriter) -> None:
+    """What TensorBoard shows of a run from its start: the settings and the page to look at."""
+    name, scenario = plan.config.learner.algorithm, plan.scenario
+    writer.config({**plan.values, "scenario_file": scenario.model_dump(mode="json")})
+    writer.layout([name, *(rule.name for rule in rules())])
+    settings = {"scenario": scenario.name, "cap": scenario.rule.cap}
+    writer.hparams({**plan.values["learner"], **settings}, FINAL)
+    writer.flush()
 
 
 def _choose(
@@ -472,6 +560,7 @@ def _export(
     if reason is not None:
         console.print(f"Not exported: {reason}")
         return None
+    shutil.rmtree(folder / "export", ignore_errors=True)  # of an attempt that was interrupted
     return export_policy(policy, scenario, folder / "export", console, command, run=folder)
 
 

@@ -60,14 +60,13 @@ class Keeper:
 
     def go_on_from(self, point: ResumePoint) -> None:
         """Take a checkpoint for the one written last (ConfigError: it is of another training)."""
-        config = self._config.model_dump(mode="json")
-        changed = [name for name, value in config.items() if point.state.config.get(name) != value]
-        if changed:
-            name = changed[0]
-            raise ConfigError(
-                f"{point.path}: learner.{name} = {point.state.config.get(name)!r} there, "
-                f"{config[name]!r} now; training goes on with its own settings only"
-            )
+        there, now = LearnerConfig.model_validate(point.state.config), self._config
+        for name in type(now).model_fields:
+            if getattr(there, name) != getattr(now, name):
+                raise ConfigError(
+                    f"{point.path}: learner.{name} = {getattr(there, name)!r} there, "
+                    f"{getattr(now, name)!r} now; training goes on with its own settings only"
+                )
         if point.state.spec != self._spec:
             raise ConfigError(
                 f"{point.path}: trained on another scenario or interface "

@@ -10,7 +10,7 @@ import tyro
 
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.verbs.common import (
-    EXIT_INTERRUPTED,
+    EXIT_FAILED,
     EXIT_OK,
     Args,
     command_of,
@@ -42,9 +42,68 @@ def train(args: Args) -> int:
         default=default,
         description="Train a pacing policy. Give a run configuration (YAML) first, then flags.",
     )
-    folder, verdict = run_training(config, console_of(), command_of("train", args))
+    from quietdial.experiments.stopping import stop_on_signals
+
+    with stop_on_signals() as stop:
+        folder, verdict = run_training(config, console_of(), command_of("train", args), stop=stop)
     emit({"run": str(folder.path), **folder.manifest})
-    return EXIT_OK if verdict is not None else EXIT_INTERRUPTED
+    return EXIT_OK if verdict is not None else stop.exit_code
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeArgs:
+    """Go on with a run that was interrupted or killed at any moment.
+
+    It ends with the same weights, bit for bit, as if it had never been disturbed, and is judged and
+    exported like any other run.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder"""
+
+
+def resume(args: Args) -> int:
+    """Go on with a run that was interrupted or killed; its weights are the same, bit for bit."""
+    asked = parse(ResumeArgs, args, "resume")
+    from quietdial.experiments.stopping import stop_on_signals
+    from quietdial.experiments.train import resume_training
+
+    with stop_on_signals() as stop:
+        folder, verdict = resume_training(
+            asked.run, console_of(), command_of("resume", args), stop=stop
+        )
+    emit({"run": str(folder.path), **folder.manifest})
+    return EXIT_OK if verdict is not None else stop.exit_code
+
+
+@dataclasses.dataclass(frozen=True)
+class ReproduceArgs:
+    """Do a finished run again from its folder, and compare weights and figures with the original.
+
+    Exit code 1 if anything differs. Interrupted, the same command goes on; if the new run is
+    finished already, it is compared only.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder"""
+    name: str | None = None
+    """name of the new run, beside the original; none: <run>-again"""
+
+
+def reproduce(args: Args) -> int:
+    """Do a run again from its folder, compare weights and figures; exit code 1 if they differ."""
+    asked = parse(ReproduceArgs, args, "reproduce")
+    from quietdial.experiments.reproduce import reproduce_run
+    from quietdial.experiments.stopping import stop_on_signals
+
+    with stop_on_signals() as stop:
+        found = reproduce_run(
+            asked.run, asked.name, console_of(), command_of("reproduce", args), stop=stop
+        )
+    if found is None:
+        return stop.exit_code
+    emit(found.to_dict())
+    return EXIT_OK if found.same else EXIT_FAILED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -383,7 +383,7 @@ def test_interrupt__leaves_a_usable_checkpoint_and_every_logged_row(small_world,
             process.kill()
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Interrupted" in out
+    assert "Interrupted; nothing is lost. Go on with: quietdial resume" in out
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(rows) >= 3
     assert json.loads((runs / "stopped" / "manifest.json").read_text())["status"] == "interrupted"
@@ -428,7 +428,7 @@ def test_train__takes_the_preset_of_the_algorithm_or_of_none(
     asked = []
     monkeypatch.setattr(
         "quietdial.experiments.train.run_training",
-        lambda config, console, command: (asked.append(config) or RunFolder(tmp_path), None),
+        lambda config, *_, **__: (asked.append(config) or RunFolder(tmp_path), None),
     )
     main(["train", *flags])
     assert asked[0].learner.algorithm == algorithm

@@ -133,6 +133,7 @@ def test_context__finishes_and_keeps_an_earlier_word(tmp_path: Path) -> None:
 def test_resume__keeps_the_history(tmp_path: Path) -> None:
     first = RunFolder.create(tmp_path, "run", CONFIG, command=["a"])
     first.finish("interrupted")
+    first.release()
     again = RunFolder.create(tmp_path, "run", CONFIG, resume=True, command=["b"])
     manifest = manifest_of(again.path)
     assert manifest["started"] == first.manifest["started"]
@@ -141,12 +142,13 @@ def test_resume__keeps_the_history(tmp_path: Path) -> None:
     assert [(r["command"], r["status"]) for r in manifest["resumed_from"]] == [
         (["a"], "interrupted")
     ]
+    again.release()  # as the system does for a process that was killed
     third = RunFolder.create(tmp_path, "run", CONFIG, resume=True, command=["c"])
     assert [r["command"] for r in third.manifest["resumed_from"]] == [["a"], ["b"]]
 
 
 def test_resume__refuses_another_configuration_and_names_the_place(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path, "run", CONFIG)
+    RunFolder.create(tmp_path, "run", CONFIG).release()
     changed = {**CONFIG, "env": {"scenario": "italy-50", "num_envs": 128}}
     with pytest.raises(ConfigError, match=r"env\.num_envs: 64 there, 128 now"):
         RunFolder.create(tmp_path, "run", changed, resume=True)

@@ -155,19 +155,22 @@ def test_layout__without_policies_has_no_judge() -> None:
 def test_evaluation__writes_every_quantity_of_every_policy(tmp_path: Path) -> None:
     summaries = [make_summary(), make_summary("ppo-lagrangian")]
     with RunWriter(tmp_path) as writer:
+        writer.evaluation(summaries, 0)
         writer.evaluation(summaries, 500)
     events = read_back(tmp_path)
-    expected = {eval_tag(s.name, q) for s in summaries for q in EvalQuantity} | {Tag.CAP.value}
-    assert set(events.Tags()["scalars"]) == expected
-    assert points(events, "eval/marginal/utilisation") == [(500, pytest.approx(0.946))]
-    assert points(events, "eval/marginal/silent_rate_upper") == [(500, pytest.approx(0.0299))]
-    assert {step for tag in expected for step, _ in points(events, tag)} == {500}
+    expected = {eval_tag(s.name, q) for s in summaries for q in EvalQuantity}
+    assert set(events.Tags()["scalars"]) == expected | {Tag.CAP.value}
+    assert points(events, Tag.CAP.value) == [(0, pytest.approx(0.03))]
+    utilisation = points(events, "eval/marginal/utilisation")
+    assert utilisation == [(0, pytest.approx(0.946)), (500, pytest.approx(0.946))]
+    assert points(events, "eval/marginal/silent_rate_upper")[1] == (500, pytest.approx(0.0299))
+    assert {tuple(step for step, _ in points(events, tag)) for tag in expected} == {(0, 500)}
     assert set(summary_scalars(summaries[0])) == {eval_tag("marginal", q) for q in EvalQuantity}
 
 
 def test_evaluation__without_a_cap_draws_none(tmp_path: Path) -> None:
     with RunWriter(tmp_path) as writer:
-        writer.evaluation([dataclasses.replace(make_summary(), cap=1.0)], 500)
+        writer.evaluation([dataclasses.replace(make_summary(), cap=1.0)], 0)
     expected = {eval_tag("marginal", q) for q in EvalQuantity}
     assert set(read_back(tmp_path).Tags()["scalars"]) == expected
 
