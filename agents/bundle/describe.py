@@ -28,6 +28,11 @@ MOST_ANSWER: Final = 4096.0
 """No bundle answers a larger number."""
 
 
+COLD_START: Final = 50
+"""Answered calls of a window until which a dialer paces progressively: before, its answer rate and
+its silent rate are mostly prior. The features' own prior weighs 50 calls."""
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """What simulated days of the training world showed, with the policy in charge.
@@ -288,7 +293,7 @@ def _obligations(scenario: Scenario, interval_s: float, seen: Seen) -> dict[str,
         "guards": {
             "min_agents": max(int(seen.present[0]), 1),
             "silent_rate_max": rule.cap,
-            "cold_start_answered": 0,
+            "cold_start_answered": COLD_START,
         },
     }
 

@@ -36,6 +36,8 @@ from quietdial.agents.bundle.signature import check_whole, verified_signer
 from quietdial.agents.bundle.strict import canonical, check_schema, read_canonical
 from quietdial.agents.bundle.tensors import read_tensors
 from quietdial.agents.bundle.tree import Table, tree_of
+from quietdial.agents.runtime.errors import PacerError
+from quietdial.agents.runtime.tables import FILE, tables_of_json
 
 FORMAT: Final = "quietdial-bundle/1"
 
@@ -48,6 +50,7 @@ ROLES: Final[Mapping[str, str]] = {
     "table.md": "the distilled tree, to be read",
     "rule.json": "the hand-built rule: formula and settings",
     "tables.safetensors": "tables of the look-ahead, of which features and base values are made",
+    "pacing.json": "what the pacer must know of the floor: of it come features and base values",
     "scenario.json": "the whole world that it was trained or chosen in",
     "evaluation.json": "measured figures with intervals",
     "card.md": "what it is for, what it is not for, in plain words",
@@ -196,6 +199,12 @@ def _understood(manifest: dict[str, Any], files: Mapping[str, bytes], signer: st
     rest = {name: data for name, data in files.items() if name not in (MANIFEST, SUMS, SIGNATURE)}
     if "tables.safetensors" in rest:
         read_tensors(rest["tables.safetensors"], "tables.safetensors")
+    if FILE in rest:
+        read_canonical(rest[FILE], FILE)
+        try:
+            tables_of_json(rest[FILE])
+        except PacerError as error:
+            raise BundleError(str(error)) from None
     if contract["kind"] == "rule":
         if set(rest) & (_POLICY_FILES | {"policy.json", "table.json", "table.md"}):
             raise BundleError("a rule's bundle holds a policy's files")

@@ -41,6 +41,8 @@ from quietdial.agents.bundle.vectors import golden_vectors, sample_inputs
 from quietdial.agents.chance import draw, hash_of
 from quietdial.agents.learned_policy import LearnedPolicy, Recall
 from quietdial.agents.rules.base import Rule
+from quietdial.agents.runtime.tables import FILE, dict_of_tables
+from quietdial.agents.runtime_tables import pacing_tables
 from quietdial.envs.errors import ExportError, MissingExtraError
 from quietdial.envs.loading import write_bytes_atomic
 from quietdial.envs.scenario import Scenario
@@ -319,6 +321,10 @@ def _write(
     files["evaluation.json"] = canonical(evaluation)
     if seen.tables:
         files["tables.safetensors"] = save_tensors(seen.tables)
+    if contract["knowledge"] == "believed":
+        theta = contract["action"]["base"]["theta"] if contract["action"]["base"] else 0.02
+        tables = pacing_tables(scenario, base_theta=theta)
+        files[FILE] = canonical(dict_of_tables(tables))
     files["card.md"] = card(name, contract, evaluation, has_table="table.json" in files).encode()
     manifest: dict[str, Any] = {
         "format": FORMAT,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.agents.bundle.evaluate import Answers, Decode, Inputs, PlainPolicy
+from quietdial.agents.chance import draw, hash_of
 from quietdial.agents.runtime.errors import PacerError
+from quietdial.agents.runtime.tables import Floats
 
-Answers = Literal["dials", "theta", "level", "ratio"]
+Kind = Literal["dials", "theta", "level", "ratio"]
 """What an answer is: new calls to place now; a threshold of the base rule; lines per agent, busy
 ones included; lines per idle agent."""
 
@@ -41,7 +44,7 @@ class Evaluator(Protocol):
         ...
 
     @property
-    def answers(self) -> Answers:
+    def answers(self) -> Kind:
         """What an answer is."""
         ...
 
@@ -66,7 +69,7 @@ class MarginalEvaluator:
     theta: float = 0.02
     name: str = "marginal"
     observation: str = "none"
-    answers: Answers = "theta"
+    answers: Kind = "theta"
     base_theta: float | None = None
 
     def reset(self) -> None:
@@ -84,7 +87,7 @@ class RatioEvaluator:
     ratio: float = 1.0
     name: str = "ratio"
     observation: str = "none"
-    answers: Answers = "ratio"
+    answers: Kind = "ratio"
     base_theta: float | None = None
 
     def reset(self) -> None:
@@ -95,7 +98,7 @@ class RatioEvaluator:
         return Answer(self.ratio)
 
 
-_KINDS: Final[dict[str, Answers]] = {
+_KINDS: Final[dict[str, Kind]] = {
     "residual": "dials",
     "residual_choice": "dials",
     "dials": "dials",
@@ -105,7 +108,7 @@ _KINDS: Final[dict[str, Answers]] = {
 }
 
 
-def answers_of(action_kind: str) -> Answers:
+def answers_of(action_kind: str) -> Kind:
     """What the answers of an action kind are.
 
     Raises:
@@ -116,60 +119,90 @@ def answers_of(action_kind: str) -> Answers:
     return _KINDS[action_kind]
 
 
-class NetworkEvaluator:
-    """The network of a `policy.json`, evaluated by numpy in float64; no memory.
+class Source(Protocol):
+    """What answers batches: a bundle's `PlainPolicy`, `Session` or `Table`."""
+
+    def answer(self, inputs: Inputs) -> Answers:
+        """Decide for a batch."""
+        ...
+
+
+class BundleEvaluator:
+    """The policy of a bundle for one campaign: its network by numpy or onnxruntime, or its table.
 
     Args:
+        source: what answers.
         name: for decisions and logs.
         observation: observation set.
         action_kind: action kind of training.
-        low: smallest allowed features, (F,).
-        high: largest allowed features, (F,).
-        layers: weights (inputs, outputs) and biases (outputs,); tanh between the layers.
-        table: value of each action.
-        low_answer: smallest answer.
-        high_answer: largest answer.
+        decode: how the network is read off.
         base_theta: threshold of the base rule that is added; None: none is.
+        memory: numbers of the memory; 0: none.
+        seed: of the draws of a sampled policy.
     """
 
     def __init__(
         self,
+        source: Source,
         name: str,
         observation: str,
         action_kind: str,
+        decode: Decode,
         *,
-        low: NDArray[Any],
-        high: NDArray[Any],
-        layers: list[tuple[NDArray[Any], NDArray[Any]]],
-        table: list[float],
-        low_answer: float = 0.0,
-        high_answer: float,
         base_theta: float | None = None,
+        memory: int = 0,
+        seed: int = 0,
     ) -> None:
+        if decode.base != (base_theta is not None):
+            raise PacerError(f"{name}: the base rule and its threshold go together")
         self.name, self.observation, self.base_theta = name, observation, base_theta
-        self.answers: Answers = answers_of(action_kind)
-        self._low, self._high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        self._layers = [(np.asarray(w, np.float64), np.asarray(b, np.float64)) for w, b in layers]
-        self._table = [float(value) for value in table]
-        self._range = (low_answer, high_answer)
-        if self._layers[-1][0].shape[1] != len(self._table):
-            raise PacerError(
-                f"{name}: the network gives {self._layers[-1][0].shape[1]} numbers for "
-                f"{len(self._table)} actions"
-            )
+        self.answers: Kind = answers_of(action_kind)
+        self._source, self._decode, self._memory, self._seed = source, decode, memory, seed
+        self._plain: PlainPolicy | None = None
+        if isinstance(source, PlainPolicy) and decode.read == "argmax" and not memory:
+            self._plain = source
+        self._hidden: Floats | None = None
+        self._cell: Floats | None = None
+        self._past = np.zeros(1, np.uint64)
+        self.reset()
 
     def reset(self) -> None:
-        """Nothing is remembered."""
+        """A session opens: the memory is empty, the draws begin anew."""
+        zeros = np.zeros((1, self._memory)) if self._memory else None
+        self._hidden, self._cell = zeros, zeros
+        self._past = np.full(1, self._seed, np.uint64)
 
     def answer(self, obs: NDArray[np.float32], base: int) -> Answer:
-        """The value of the first largest number, on top of the base if there is one."""
-        x = obs.astype(np.float64)
-        if not ((x >= self._low) & (x <= self._high)).all():  # NaN compares as false
-            return Answer(0.0, valid=False)
-        for weight, bias in self._layers[:-1]:
+        """Answer one observation."""
+        if self._plain is not None:
+            return self._quickly(self._plain, obs, base)
+        uniform = None
+        if self._decode.read == "sample":
+            uniform, self._past = draw(self._past, hash_of(obs[None, :]))
+        found = self._source.answer(
+            Inputs(
+                obs[None, :],
+                base=np.array([base], np.int64) if self._decode.base else None,
+                uniform=uniform,
+                hidden=self._hidden,
+                cell=self._cell,
+            )
+        )
+        if self._memory:
+            self._hidden, self._cell = found.hidden, found.cell
+        return Answer(float(found.answer[0]), bool(found.valid[0]))
+
+    def _quickly(self, plain: PlainPolicy, obs: NDArray[np.float32], base: int) -> Answer:
+        """`PlainPolicy.answer` of one row without a memory, with fewer arrays; the same bits."""
+        decode = self._decode
+        x = obs[None, :].astype(np.float64)
+        inside = ((x >= plain.low) & (x <= plain.high)).all()  # NaN compares as false
+        if not inside or (decode.base and not 0 <= base <= decode.high):
+            return Answer(decode.invalid, valid=False)
+        for weight, bias in plain.layers[:-1]:
             x = np.tanh(x @ weight + bias)
-        weight, bias = self._layers[-1]
-        value = self._table[int((x @ weight + bias).argmax())]
-        if self.base_theta is not None:
+        weight, bias = plain.layers[-1]
+        value = decode.table[int((x @ weight + bias).argmax())]
+        if decode.base:
             value += base
-        return Answer(min(max(value, self._range[0]), self._range[1]))
+        return Answer(min(max(value, decode.low), decode.high))

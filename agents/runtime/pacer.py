@@ -381,7 +381,7 @@ def _progressive(view: View) -> int:
 
 
 def _by_ratio(view: View, ratio: float) -> int:
-    return max(int(ratio * view.agents[IDLE]) - view.in_flight, 0)
+    return max(int(ratio * view.agents[IDLE]) - view.in_flight - view.waiting, 0)
 
 
 def _at_work(view: View) -> int:

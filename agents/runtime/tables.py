@@ -226,6 +226,11 @@ def json_of_tables(tables: PacingTables) -> bytes:
     Raises:
         PacerError: a number is not finite.
     """
+    return (json.dumps(dict_of_tables(tables), sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def dict_of_tables(tables: PacingTables) -> dict[str, Any]:
+    """The content of `pacing.json` (`PacerError`: a number is not finite)."""
     value: dict[str, Any] = {"format": FORMAT, "age_bins": tables.release.shape[1]}
     for name, entry in vars(tables).items():
         value[name] = entry.tolist() if isinstance(entry, np.ndarray) else entry
@@ -233,7 +238,7 @@ def json_of_tables(tables: PacingTables) -> bytes:
     value["release"] = _rows_by_state(tables.release)
     if not all(math.isfinite(k) for k in (*tables.keep, tables.prior_rate, tables.base_theta)):
         raise PacerError(f"{FILE}: a number is not finite")
-    return (json.dumps(value, sort_keys=True, allow_nan=False) + "\n").encode()
+    return value
 
 
 def _rows_by_state(release: Floats) -> dict[str, list[list[float]]]:

@@ -21,7 +21,9 @@ def peak_mb():
 begin = time.perf_counter()
 import numpy as np
 numpy_s = time.perf_counter() - begin
-from quietdial.agents.runtime.evaluator import NetworkEvaluator
+from quietdial.agents.bundle.evaluate import Decode, PlainPolicy
+from quietdial.agents.runtime.bundled import pacer_of
+from quietdial.agents.runtime.evaluator import BundleEvaluator
 from quietdial.agents.runtime.memory_ledger import MemoryLedger
 from quietdial.agents.runtime.pacer import Pacer, PacerSettings
 from quietdial.agents.runtime.tables import tables_of_json
@@ -30,12 +32,13 @@ import_s = time.perf_counter() - begin
 tables = tables_of_json(open(sys.argv[1], "rb").read())
 rng = np.random.default_rng(0)
 sizes = [43, 64, 64, 6]
-layers = [(rng.normal(size=(a, b)) * 0.3, np.zeros(b)) for a, b in zip(sizes, sizes[1:])]
+layers = tuple((rng.normal(size=(a, b)) * 0.3, np.zeros(b)) for a, b in zip(sizes, sizes[1:]))
 wide = np.full(43, 100.0)
-policy = NetworkEvaluator(
-    "net", "full", "residual", low=-wide, high=wide, layers=layers,
-    table=[-2, -1, 0, 1, 2, 3], high_answer=tables.max_dials, base_theta=0.02,
+decode = Decode(
+    "argmax", 0.0, float(tables.max_dials), 0.0, (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0), base=True
 )
+plain = PlainPolicy(-wide, wide, layers, decode)
+policy = BundleEvaluator(plain, "net", "full", "residual", decode, base_theta=0.02)
 settings = PacerSettings(cold_start_answered=0, unix_clock=False)
 pacer = Pacer(tables, policy, MemoryLedger(), settings)
 pacer.open_session(Session(0, 0, 8_000_000, 8_000_000))
