@@ -40,6 +40,7 @@ _EXTRA_OF = {
     "onnxruntime": "export",
     "simpy": "bench",
     "pyarrow": "records",
+    "pymysql": "vicidial",
     "ray": "sweep",
     "optuna": "sweep",
 }
@@ -63,6 +64,8 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "limits": measuring.limits,
     "runs": looking.runs,
     "compare": looking.compare,
+    "ledger": serving.ledger,
+    "vicidial": serving.vicidial,
     "tensorboard": looking.tensorboard,
     "ledger": serving.ledger,
     "scenarios": worlds.scenarios,

@@ -1,9 +1,10 @@
-"""Verbs beside a real dialer: ledger."""
+"""Verbs beside a real dialer: ledger, vicidial."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -147,3 +148,145 @@ def _proof(asked: LedgerArgs, command: str) -> int:
     )
     emit({"passed": found.passed, **found._asdict()})
     return EXIT_OK if found.passed else EXIT_FAILED
+
+
+@dataclasses.dataclass(frozen=True)
+class VicidialArgs:
+    """Set up VICIdial's database, stop or start a campaign, or prove the dead man's switch.
+
+    `quietdial vicidial run --help` shows the flags of the adapter itself.
+    """
+
+    action: Annotated[
+        Literal["setup", "start", "stop", "status", "proof", "loop"], tyro.conf.Positional
+    ]
+    """setup: write the SQL that an administrator runs once; start: dial method RATIO at level 1.0;
+    stop: dial method MANUAL; status: the lease; proof: kill the adapter on a private MariaDB; loop:
+    the closed loop on a simulated floor against the simulator"""
+    campaign: Annotated[str, tyro.conf.Positional] = ""
+    """campaign_id"""
+    print: bool = True
+    """setup: to standard output; quietdial never asks for an administrator's password"""
+    socket: str = ""
+    """Unix socket of the database; none: TCP"""
+    host: str = "127.0.0.1"
+    """host of the database"""
+    port: int = 3306
+    """port of the database"""
+    database: str = "asterisk"
+    """VICIdial's schema"""
+    user: str = "quietdial_op"
+    """account that may start and stop (setup makes it)"""
+    password_file: Path | None = None
+    """file with its password"""
+    adapter_host: str = "localhost"
+    """setup: host that the adapter connects from"""
+    operator_host: str = "localhost"
+    """setup: host that operators connect from"""
+    kills: int = 50
+    """proof: how often the adapter is killed"""
+    days: int = 4
+    """loop: different days"""
+    hours: float = 1.0
+    """loop: simulated hours of each"""
+    output: Path | None = None
+    """proof, loop: JSON file for the figures"""
+
+
+def vicidial(args: Args) -> int:
+    """Steer a VICIdial campaign under a lease; set up, stop, start, prove it."""
+    from quietdial.agents.runtime.errors import PacerError
+
+    try:
+        if args and args[0] == "run":
+            from quietdial.agents.vicidial.__main__ import steer
+
+            steer(list(args[1:]), "quietdial vicidial run")
+            return EXIT_OK
+        return _vicidial(parse(VicidialArgs, args, "vicidial"), command_of("vicidial", args))
+    except PacerError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _vicidial(asked: VicidialArgs, command: str) -> int:
+    if asked.action == "setup":
+        from quietdial.agents.vicidial.guard import Accounts, script
+
+        accounts = Accounts(
+            database=asked.database,
+            adapter_host=asked.adapter_host,
+            operator_host=asked.operator_host,
+        )
+        sys.stdout.write(script(accounts))
+        return EXIT_OK
+    if asked.action in ("proof", "loop"):
+        return _dialer_proof(asked, command)
+    if not asked.campaign:
+        raise ConfigError(f"quietdial vicidial {asked.action} needs the campaign's id")
+    return _operate(asked)
+
+
+def _operate(asked: VicidialArgs) -> int:
+    from quietdial.agents.vicidial.database import Database, Login, read_password
+
+    password = read_password(asked.password_file) if asked.password_file else ""
+    database = Database(
+        Login(
+            database=asked.database,
+            user=asked.user,
+            password=password,
+            socket=asked.socket,
+            host=asked.host,
+            port=asked.port,
+        )
+    )
+    if asked.action == "stop":
+        database.change("CALL quietdial_stop(%s)", (asked.campaign,))
+    elif asked.action == "start":
+        database.change("CALL quietdial_start(%s)", (asked.campaign,))
+    found = database.rows(
+        "SELECT state, holder, level, valid_until FROM quietdial_lease WHERE campaign_id = %s",
+        (asked.campaign,),
+    )
+    database.close()
+    if not found:
+        raise ConfigError(
+            f"campaign {asked.campaign!r} has no lease; begin with: quietdial vicidial start"
+        )
+    state, holder, level, until = found[0]
+    held = f", level {level} held by {holder} until {until} UTC" if state == "held" else ""
+    console_of().print(f"{asked.campaign}: {state}{held}")
+    emit({"campaign": asked.campaign, "state": state, "holder": holder, "level": float(level)})
+    return EXIT_OK
+
+
+def _dialer_proof(asked: VicidialArgs, command: str) -> int:
+    from quietdial.experiments.rundir import writable_file
+
+    if asked.kills < 1 or asked.days < 2 or not asked.hours > 0:
+        raise ConfigError(
+            f"kills = {asked.kills}, days = {asked.days}, hours = {asked.hours:g}: give at least "
+            "1 kill, 2 days and some time"
+        )
+    if asked.output is not None:
+        writable_file(asked.output)
+    if asked.action == "proof":
+        from quietdial.experiments.bench import dead_man
+
+        killed = dead_man.run(asked.kills, asked.output, command)
+        worst = max(killed.seconds)
+        console_of().print(
+            f"{len(killed.seconds)} kills: level 1.0 after {worst:.2f} s at worst, {killed.late} "
+            f"later than {dead_man.LEASE_S + dead_man.GRACE_S:g} s"
+        )
+        emit({"passed": not killed.late, "seconds": list(killed.seconds)})
+        return EXIT_FAILED if killed.late else EXIT_OK
+    from quietdial.experiments.bench import vicidial_loop
+
+    figures = vicidial_loop.run(asked.days, asked.hours, asked.output, command)
+    for row in figures:
+        console_of().print(
+            f"{row['name']}: {row['value']:.5g} {row['unit']} ({row['lo']:.5g} to {row['hi']:.5g})"
+        )
+    emit({"figures": figures})
+    return EXIT_OK

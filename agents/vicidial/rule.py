@@ -1,0 +1,59 @@
+"""A plain rule for the dial level, for trying the adapter out and where no policy was exported."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_IDLE_SHARE, _WAITING, _OVER_BUDGET = 1, 2, 13
+_ENOUGH_IDLE: Final = 0.45
+"""3 x ready agents / agents at work above which the level rises."""
+_SPENT: Final = 0.1
+_THRIFTY: Final = -0.4
+"""Of `over_budget_rate`: above the first the level is 1, below the second it may rise."""
+
+STEP: Final = 0.25
+"""Levels are 1, 1.25, 1.5, ..., 4, as those of the action `vicidial_level`."""
+N_LEVELS: Final = 13
+
+
+def level_number(obs: NDArray[np.float32]) -> int:
+    """Number of the level, 0 to 12, for one observation `counters`.
+
+    1.0 when the budget of silent calls is spent or callees wait, 1.5 when it is far from spent and
+    many agents are ready, else 1.25.
+    """
+    if obs[_OVER_BUDGET] > _SPENT or obs[_WAITING] >= 2:
+        return 0
+    return 2 if obs[_IDLE_SHARE] > _ENOUGH_IDLE and obs[_OVER_BUDGET] < _THRIFTY else 1
+
+
+def level_of(number: int) -> float:
+    """The dial level of an action of `vicidial_level`; `ValueError` out of range."""
+    if not 0 <= number < N_LEVELS:
+        raise ValueError(f"action {number} must lie between 0 and {N_LEVELS - 1}")
+    return 1.0 + STEP * number
+
+
+class LevelRule:
+    """`level_number` as a policy (agents/policy.py) of the simulator."""
+
+    name = "level-rule"
+    observation = "counters"
+    action = "vicidial_level"
+    base_theta = 0.02
+    knob_name = None
+    knob = None
+    knob_range = None
+
+    def act(
+        self, obs: NDArray[np.float32], state: object | None = None
+    ) -> tuple[NDArray[Any], object | None]:
+        """Decide for every campaign."""
+        return np.array([level_number(row) for row in obs]), state
+
+    def with_knob(self, value: float) -> LevelRule:
+        """It has no knob."""
+        raise ValueError(f"level-rule has no knob to set to {value}")

@@ -1,0 +1,1 @@
+"""A simulated VICIdial floor behind tables in a real MariaDB: for tests, proofs, the demo."""
