@@ -18,7 +18,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test proof lint format setup setup-dev browser clean
+.PHONY: help train test proof lint format setup setup-dev browser mariadb demo-dialer clean
 
 help: ## list the verbs
 	@echo "quietdial: make VERB"
@@ -30,7 +30,7 @@ help: ## list the verbs
 train: setup ## install what is needed, train a policy, judge it, export it
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/quietdial train $(ARGS)
 
-test: setup-dev browser ## install what is needed, run all tests
+test: setup-dev browser mariadb ## install what is needed, run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 proof: setup-dev ## prove the simulator right (long, goes on where it stopped); ARGS=erlang: one part
@@ -90,4 +90,17 @@ browser:
 	else \
 		echo "chromium or chromedriver is missing: the browser tests will be skipped;" \
 			"on Debian: apt-get install chromium chromium-driver"; \
+	fi
+
+# The tests of the VICIdial adapter and `make demo-dialer` start a server of their own.
+mariadb:
+	@if PATH=$$PATH:/usr/sbin command -v mariadbd >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "set-up: mariadb-server (tests of the VICIdial adapter)"; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes \
+			--no-install-recommends mariadb-server-core mariadb-client-core; } >/dev/null 2>&1 \
+			|| echo "MariaDB could not be installed: the adapter's tests will be skipped"; \
+	else \
+		echo "mariadbd is missing: the adapter's tests will be skipped;" \
+			"on Debian: apt-get install mariadb-server"; \
 	fi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ class Login:
         database: VICIdial's schema.
         user: account, see `guard.Accounts`.
         password: its password.
-        socket: Unix socket; empty: TCP.
+        socket: path of the Unix socket; empty: TCP.
         host: host for TCP.
         port: port for TCP.
         timeout_s: longest wait for the database [s].
@@ -104,21 +105,7 @@ class Database:
         if self._connection is None:
             if self._clock() < self._not_before:
                 raise AwayError("the database is away; waiting before the next try")
-            where = self._login
-            self._connection = pymysql.connect(
-                database=where.database,
-                user=where.user,
-                password=where.password,
-                unix_socket=where.socket or None,
-                host=where.host,
-                port=where.port,
-                connect_timeout=where.timeout_s,
-                read_timeout=where.timeout_s,
-                write_timeout=where.timeout_s,
-                autocommit=True,
-                charset="utf8mb4",
-                client_flag=CLIENT.FOUND_ROWS,
-            )
+            self._connection = connect(self._login)
             self._wait_s = _FIRST_WAIT_S
         return self._connection
 
@@ -126,6 +113,44 @@ class Database:
         self.close()
         self._not_before = self._clock() + self._wait_s
         self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+
+
+def connect(login: Login) -> Any:
+    """An open connection, autocommit, whose `execute` counts the rows that a condition matched.
+
+    Raises:
+        pymysql.Error, OSError: it cannot be opened.
+    """
+    connection = pymysql.connect(
+        database=login.database or None,
+        user=login.user,
+        password=login.password,
+        unix_socket=login.socket or None,
+        host=login.host,
+        port=login.port,
+        connect_timeout=login.timeout_s,
+        read_timeout=login.timeout_s,
+        write_timeout=login.timeout_s,
+        autocommit=True,
+        charset="utf8mb4",
+        client_flag=CLIENT.FOUND_ROWS,
+        defer_connect=True,
+    )
+    # PyMySQL leaves a Unix socket open that it could not connect.
+    stream = _unix_stream(login) if login.socket else None
+    connection.connect(stream)
+    return connection
+
+
+def _unix_stream(login: Login) -> socket.socket:
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        stream.settimeout(login.timeout_s)
+        stream.connect(login.socket)
+    except OSError:
+        stream.close()
+        raise
+    return stream
 
 
 def read_password(path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pymysql
 
 from quietdial.agents.vicidial.database import Login
+from quietdial.agents.vicidial.database import connect as database_connect
 from quietdial.envs.errors import QuietDialError
 
 _START_S: Final = 60.0
@@ -67,16 +68,9 @@ def private_server() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def connect(socket: Path, database: str | None = None) -> Any:
-    """A connection of the server's root, autocommit."""
-    return pymysql.connect(
-        user="root", unix_socket=str(socket), database=database, autocommit=True, charset="utf8mb4"
-    )
-
-
-def root_login(socket: Path, database: str) -> Login:
-    """The root of a private server as a login."""
-    return Login(database=database, user="root", socket=str(socket))
+def connect(socket: Path, database: str = "") -> Any:
+    """A connection of the server's root, autocommit (`pymysql.Error`: it does not answer)."""
+    return database_connect(Login(database, "root", socket=str(socket), timeout_s=30.0))
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:

@@ -1,0 +1,442 @@
+"""The VICIdial adapter against a real MariaDB: grants, lease, override, stop, a database away."""
+
+import datetime
+import math
+import subprocess
+import time
+import zlib
+
+import pytest
+
+from quietdial.agents.ledger import Ledger, Terms, WindowTerm, make_key
+from quietdial.agents.ledger.reading import verify
+from quietdial.agents.vicidial.__main__ import main
+from quietdial.agents.vicidial.adapter import Adapter, Answer, Settings, State
+from quietdial.agents.vicidial.database import AwayError, Database, Login
+from quietdial.agents.vicidial.errors import DialerError
+from quietdial.agents.vicidial.guard import Accounts, script
+from quietdial.agents.vicidial.outcomes import OutcomeFeed
+from quietdial.agents.vicidial.tables import Reader
+from quietdial.experiments.bench.dead_man import GRACE_S, LEASE_S, run_kills
+from quietdial.experiments.cli import main as quietdial
+from quietdial.experiments.dialer import mariadb
+from quietdial.experiments.dialer.floor import SimulatedFloor
+from quietdial.experiments.dialer.loop import adapter_login, play_loop, play_simulator
+from quietdial.experiments.dialer.tables import (
+    DATABASE,
+    OPERATOR_PASSWORD,
+    add_campaign,
+    make_tables,
+)
+
+pytestmark = pytest.mark.skipif(
+    mariadb.why_missing() is not None, reason=mariadb.why_missing() or ""
+)
+BEGIN = datetime.datetime(2026, 3, 2, 9)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with mariadb.private_server() as socket:
+        root = mariadb.connect(socket)
+        make_tables(root)
+        yield socket, root
+        root.close()
+
+
+@pytest.fixture
+def campaign(server, request):
+    name = f"C{zlib.crc32(request.node.name.encode()) % 10**7}"
+    add_campaign(server[1], name)
+    return name
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def make_adapter(server, campaign):
+    """Adapters of the campaign, with a clock that the test moves; the policy is `wanted`."""
+    made = []
+
+    def make(wanted, *, login=None, note=lambda _: None, **settings):
+        database = Database(login or adapter_login(server[0]))
+        clock = Clock()
+        decide = wanted if callable(wanted) else lambda _: Answer(wanted)
+        adapter = Adapter(
+            database,
+            Reader(database, campaign, BEGIN),
+            decide,
+            Settings(campaign, **{"lease_s": 60.0, "step_up": 10.0} | settings),
+            note=note,
+            clock=clock,
+        )
+        adapter.clock = clock
+        made.append(database)
+        return adapter
+
+    yield make
+    for database in made:
+        database.close()
+
+
+def query(server, text, *values):
+    with server[1].cursor() as cursor:
+        cursor.execute(text, values)
+        return cursor.fetchall()
+
+
+def level(server, campaign):
+    found = query(
+        server,
+        "SELECT auto_dial_level, dial_method FROM vicidial_campaigns WHERE campaign_id = %s",
+        campaign,
+    )
+    return found[0]
+
+
+def lease(server, campaign):
+    return query(server, "SELECT state FROM quietdial_lease WHERE campaign_id = %s", campaign)[0][0]
+
+
+def wait_for(server, campaign, wanted, seconds=4.0):
+    until = time.monotonic() + seconds
+    while level(server, campaign)[0] != wanted and time.monotonic() < until:
+        time.sleep(0.05)
+    return level(server, campaign)[0]
+
+
+def test_level__rises_by_steps_and_falls_at_once(server, campaign, make_adapter):
+    wanted = [3.0]
+    adapter = make_adapter(lambda _: Answer(wanted[0]), step_up=0.5, highest=2.25)
+    seen = []
+    for value in (3.0, 3.0, 9.0, 1.2, 0.3, math.nan, math.inf):
+        wanted[0] = value
+        seen.append(adapter.tick().level)
+        adapter.clock.now += 15
+    assert seen == [1.5, 2.0, 2.25, 1.2, 1.0, 1.0, 1.0]
+    adapter.leave()
+    assert level(server, campaign) == ("1.0", "RATIO")
+    assert lease(server, campaign) == "lapsed"
+
+
+def test_level__is_decided_at_the_interval_only(server, campaign, make_adapter):
+    asked = []
+    adapter = make_adapter(lambda _: asked.append(1) or Answer(2.0))
+    for _ in range(31):
+        adapter.tick()
+        adapter.clock.now += 1.0
+    assert len(asked) == 3
+
+
+def test_policy__that_fails_is_level_one(server, campaign, make_adapter):
+    adapter = make_adapter(2.5)
+    adapter.tick()
+    adapter._decide = lambda _: {}["nothing"]
+    adapter.clock.now += 15
+    done = adapter.tick()
+    assert done.level == 1.0
+    assert done.answer.fallback
+    assert "KeyError" in done.answer.reason
+
+
+def test_operator__wins_until_the_campaign_is_started_again(server, campaign, make_adapter):
+    told = []
+    adapter = make_adapter(2.5, note=told.append)
+    adapter.tick()
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET auto_dial_level = '1.8' WHERE campaign_id = %s",
+        campaign,
+    )
+    for _ in range(20):
+        assert adapter.tick().state is State.OVERRIDE
+        adapter.clock.now += 5
+    assert level(server, campaign)[0] == "1.8"
+    assert lease(server, campaign) == "override"
+    assert [tick.state for tick in told] == [State.RUNNING, State.OVERRIDE], "told once"
+    query(server, "CALL quietdial_start(%s)", campaign)
+    adapter.clock.now += 15
+    assert adapter.tick().level == 2.5
+
+
+def test_operator__who_writes_the_same_number_is_no_operator(server, campaign, make_adapter):
+    adapter = make_adapter(2.5)
+    adapter.tick()
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET auto_dial_level = '2.500' WHERE campaign_id = %s",
+        campaign,
+    )
+    assert adapter.tick().state is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("method", "state", "row"),
+    [
+        ("MANUAL", State.STOPPED, "stopped"),
+        ("ADAPT_TAPERED", State.OTHER_METHOD, "override"),
+    ],
+)
+def test_operator__who_changes_the_method(server, campaign, make_adapter, method, state, row):
+    adapter = make_adapter(2.5)
+    adapter.tick()
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET dial_method = %s WHERE campaign_id = %s",
+        method,
+        campaign,
+    )
+    adapter.clock.now += 15
+    assert adapter.tick().state is state
+    assert lease(server, campaign) == row
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET dial_method = 'RATIO' WHERE campaign_id = %s",
+        campaign,
+    )
+    assert adapter.tick().state is not State.RUNNING, "to start again is an act of its own"
+
+
+def test_stop__really_stops_and_start_is_explicit(server, campaign, make_adapter, tmp_path):
+    adapter = make_adapter(lambda seen: Answer(2.5, "cap reached", stop=True))
+    assert adapter.tick().state is State.STOPPED
+    assert level(server, campaign) == ("1.0", "MANUAL")
+    adapter.clock.now += 15
+    assert adapter.tick().state is State.STOPPED
+    secret = tmp_path / "password"
+    secret.write_text(OPERATOR_PASSWORD)
+    flags = [campaign, "--socket", str(server[0]), "--password-file", str(secret), "--quiet"]
+    assert quietdial(["vicidial", "start", *flags]) == 0
+    assert level(server, campaign) == ("1.0", "RATIO")
+    assert quietdial(["vicidial", "stop", *flags]) == 0
+    assert level(server, campaign) == ("1.0", "MANUAL")
+    assert quietdial(["vicidial", "status", *flags]) == 0
+
+
+def test_grants__allow_the_level_and_nothing_else(server, campaign):
+    database = Database(adapter_login(server[0]))
+    assert database.change(
+        "UPDATE vicidial_campaigns SET auto_dial_level = '1.0' WHERE campaign_id = %s", (campaign,)
+    )
+    for refused in (
+        "UPDATE vicidial_campaigns SET dial_method = 'RATIO'",
+        "UPDATE vicidial_campaigns SET dial_timeout = 5",
+        "SELECT drop_call_seconds FROM vicidial_campaigns",
+        "SELECT user FROM vicidial_live_agents",
+        "DELETE FROM vicidial_log",
+        "INSERT INTO quietdial_lease (campaign_id) VALUES ('X')",
+        "UPDATE quietdial_guard SET beat = UTC_TIMESTAMP(3)",
+        "DROP EVENT quietdial_dead_man",
+        "DROP TABLE vicidial_log",
+        "CALL quietdial_start('X')",
+    ):
+        with pytest.raises(DialerError, match="refuses"):
+            database.change(refused)
+    database.close()
+
+
+def test_lease__lapses_in_the_database(server, campaign, make_adapter):
+    adapter = make_adapter(3.0, lease_s=1.2)
+    adapter.tick()
+    assert level(server, campaign)[0] == "3"
+    assert wait_for(server, campaign, "1.0") == "1.0"
+    assert lease(server, campaign) == "lapsed"
+    adapter.clock.now += 15
+    assert adapter.tick().level == 3.0, "it comes back by itself"
+
+
+def test_lease__between_its_two_writes(server, campaign, make_adapter):
+    """Killed after the lease was written and before the level: the old level goes too."""
+    make_adapter(2.0, lease_s=60).tick()
+    query(
+        server,
+        "UPDATE quietdial_lease SET level = 3.5, previous_level = 2.0, valid_until = "
+        "UTC_TIMESTAMP(3) WHERE campaign_id = %s",
+        campaign,
+    )
+    assert wait_for(server, campaign, "1.0") == "1.0"
+
+
+def test_lease__after_the_clock_was_set_back(server, campaign, make_adapter):
+    make_adapter(3.0, lease_s=3).tick()
+    query(
+        server,
+        "UPDATE quietdial_lease SET valid_until = UTC_TIMESTAMP(3) + INTERVAL 1 HOUR "
+        "WHERE campaign_id = %s",
+        campaign,
+    )
+    assert wait_for(server, campaign, "1.0") == "1.0"
+
+
+def test_lease__leaves_an_operators_level_alone(server, campaign, make_adapter):
+    make_adapter(3.0, lease_s=1.2).tick()
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET auto_dial_level = '1.7' WHERE campaign_id = %s",
+        campaign,
+    )
+    time.sleep(2.5)
+    assert level(server, campaign)[0] == "1.7"
+    assert lease(server, campaign) == "override"
+
+
+def test_lease__has_one_holder(server, campaign, make_adapter):
+    first, second = make_adapter(2.0, holder="first"), make_adapter(3.0, holder="second")
+    first.tick()
+    assert second.tick().state is State.OTHER_HOLDER
+    first.leave()
+    assert second.tick().level == 3.0
+
+
+def test_adapter__writes_nothing_without_the_event(server, campaign, make_adapter):
+    adapter = make_adapter(3.0)
+    adapter.tick()
+    query(server, "SET GLOBAL event_scheduler = OFF")
+    try:
+        query(server, "UPDATE quietdial_guard SET beat = beat - INTERVAL 20 SECOND")
+        assert adapter.tick().state is State.NO_GUARD
+        assert level(server, campaign)[0] == "1.0"
+    finally:
+        query(server, "SET GLOBAL event_scheduler = ON")
+    time.sleep(1.5)
+    adapter.clock.now += 15
+    assert adapter.tick().level == 3.0
+
+
+def test_database__away_is_no_storm(server, campaign, make_adapter, tmp_path):
+    told = []
+    login = Login(database=DATABASE, socket=str(tmp_path / "none"))
+    adapter = make_adapter(3.0, login=login, note=told.append)
+    for _ in range(50):
+        assert adapter.tick().state is State.AWAY
+    assert len(told) == 1
+    clock = Clock()
+    database = Database(login, clock)
+    tries = 0
+    for _ in range(600):
+        with pytest.raises(AwayError) as refused:
+            database.rows("SELECT 1")
+        tries += "waiting" not in str(refused.value)
+        clock.now += 0.1
+    assert 10 < tries < 20, "a minute: waits of 0.25 s, doubled up to 5 s"
+
+
+def test_adapter__goes_on_when_its_connection_was_cut(server, campaign, make_adapter):
+    adapter = make_adapter(3.0)
+    adapter.tick()
+    number = adapter._database.rows("SELECT CONNECTION_ID()")[0][0]
+    query(server, f"KILL {number}")
+    assert adapter.tick().state is State.AWAY
+    time.sleep(0.3)
+    assert adapter.tick().state is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"campaign": ""}, "1 to 8 characters"),
+        ({"campaign": "A", "lease_s": 1.0, "renew_s": 1.0}, "below lease_s"),
+        ({"campaign": "A", "highest": 0.5}, "highest"),
+        ({"campaign": "A", "step_up": 0.0}, "step_up"),
+        ({"campaign": "A", "interval_s": -1.0}, "interval_s"),
+    ],
+)
+def test_settings__refuse(settings, match):
+    with pytest.raises(DialerError, match=match):
+        Settings(**settings)
+
+
+def test_adapter__refuses_a_campaign_that_is_not_there(server):
+    database = Database(adapter_login(server[0]))
+    reader = Reader(database, "NONE", BEGIN)
+    with pytest.raises(DialerError, match="'NONE' is not in vicidial_campaigns"):
+        Adapter(database, reader, lambda _: Answer(2.0), Settings("NONE")).tick()
+    database.close()
+
+
+def test_script__runs_in_the_client_and_twice(server, capsys):
+    assert quietdial(["vicidial", "setup", "--print", "--database", DATABASE]) == 0
+    text = capsys.readouterr().out
+    for _ in range(2):
+        subprocess.run(
+            ["mariadb", "--no-defaults", "--user=root", f"--socket={server[0]}"],
+            input=text,
+            text=True,
+            check=True,
+        )
+    passwords = {line for line in text.splitlines() if "IDENTIFIED BY" in line}
+    assert len(passwords) == 2
+    assert script(Accounts()) != script(Accounts()), "passwords are drawn anew"
+    for bad in ({"database": "x; DROP"}, {"adapter_host": "a'b"}, {"adapter_password": "short"}):
+        with pytest.raises(DialerError):
+            Accounts(**bad)
+
+
+def test_process__refuses_in_one_line(capsys):
+    assert main(["C", "--agents", "5", "--policy", "level:99"]) == 2
+    assert "use rule" in capsys.readouterr().err
+    assert quietdial(["vicidial", "run", "C", "--agents", "many"]) == 2
+    assert quietdial(["vicidial", "start"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 2
+    assert "see quietdial vicidial run --help" in told
+
+
+def test_loop__is_the_simulator(server, campaign):
+    """Policy, adapter, tables, simulated dialer: the very day of the simulator, for 40 minutes."""
+    floor = SimulatedFloor(server[1], campaign, "italy-50", seed=7)
+    looped = play_loop(floor, server[0], 2 / 3)
+    plain = play_simulator("italy-50", 7, 2 / 3)
+    assert looped[:4] == plain[:4]
+    assert len(set(plain.levels)) > 1
+    estimated = [6, 7, 8, 9, 10]
+    assert looped.error[estimated].max() < 0.03, "answer rates by time, not by decision"
+    looped.error[estimated] = 0.0
+    assert looped.error.max() < 1e-6
+
+
+def test_outcomes__reach_the_ledger_once(server, campaign, tmp_path):
+    key = make_key(tmp_path / "key")
+    floor = SimulatedFloor(server[1], campaign, "italy-50", seed=3)
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET auto_dial_level = '1.8' WHERE campaign_id = %s",
+        campaign,
+    )
+    terms = Terms("it_2014", (WindowTerm("campaign", 0.03),), "Europe/Rome", BEGIN.date())
+    database = Database(adapter_login(server[0]))
+    with Ledger(tmp_path / "l", key, make=True) as ledger:
+        ledger.agree(campaign, terms, who="test", at_ms=0)
+        for minutes in range(1, 13):
+            while floor.elapsed_s < 60 * minutes:
+                floor.step()
+            feed = OutcomeFeed(database, ledger, campaign, BEGIN, "Europe/Rome")  # restarted
+            feed.copy()
+        assert feed.copy() == 0
+        at_ms = round(floor.now.timestamp() * 1000)
+        (counts,) = ledger.counts(campaign, at_ms)
+        # no call is under way without an agent; those talking count when their status is final
+        talking = query(
+            server,
+            "SELECT COUNT(*) FROM vicidial_log WHERE campaign_id = %s AND status IN "
+            "('INCALL', 'PU')",
+            campaign,
+        )[0][0]
+        totals = floor.totals()
+        assert counts.silent == totals["silent"] > 0
+        assert counts.answered == totals["answered"] - talking
+        assert (counts.cut, counts.left) == (totals["silent_cut"], totals["silent_left"])
+    assert not verify(tmp_path / "l", key)
+    database.close()
+
+
+def test_dead_man__after_a_real_kill():
+    found = run_kills(2, seed=1)
+    assert not found.late
+    assert 1.0 < max(found.seconds) <= LEASE_S + GRACE_S
