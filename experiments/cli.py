@@ -64,7 +64,6 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "limits": measuring.limits,
     "runs": looking.runs,
     "compare": looking.compare,
-    "ledger": serving.ledger,
     "vicidial": serving.vicidial,
     "tensorboard": looking.tensorboard,
     "ledger": serving.ledger,
