@@ -3,12 +3,12 @@
 A group's run holds the mean over its seeds, and under `<tag>_lower` and `<tag>_upper` the band, so
 that the Margin charts of the prepared Custom Scalars page draw it. A rule's run holds its judged
 figures as flat lines under the tags of training, so that both stand in one chart. `final/` is what
-the judge found, in the HParams table too.
+the judge found, in the HParams table too. Settings there are few, and named as single runs name
+them: TensorBoard shows the columns of the first run that it finds, and of no other.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,12 @@ from quietdial.experiments.comparison.learning import Curve, curve_of
 from quietdial.experiments.comparison.reading import CURVES
 from quietdial.experiments.comparison.words import answer, prefix_of
 from quietdial.experiments.stats import Interval, PolicySummary
-from quietdial.experiments.tensorboard import FINAL, RunWriter, Tag, final_scalars
+from quietdial.experiments.tensorboard import (
+    FINAL,
+    RunWriter,
+    Tag,
+    final_scalars,
+)
 
 BANDS: Final = {
     "utilisation, mean over seeds with 95 % band": Tag.UTILISATION,
@@ -72,7 +77,7 @@ def write_boards(sections: Sequence[Section], folder: Path, by: str) -> list[Pat
 
 
 def _write_group(folder: Path, section: Section, group: Group, by: str, end: int) -> None:
-    with _writer(folder, section, {by: group.name, "seeds": len(group.runs)}) as writer:
+    with _writer(folder, section, by, group.name) as writer:
         for name in CURVES:
             curve = curve_of(group.runs, name)
             if curve is not None:
@@ -93,6 +98,8 @@ def _write_group(folder: Path, section: Section, group: Group, by: str, end: int
 
 
 def _write_rule(folder: Path, section: Section, rule: PolicySummary, by: str, end: int) -> None:
+    best = next(its for its in section.rules if its.name == section.best_rule)
+    over = rule.utilisation.value - best.utilisation.value  # both as judged
     flat = {
         Tag.UTILISATION: rule.utilisation,
         Tag.SILENT_RATE: rule.silent_rate,
@@ -100,19 +107,20 @@ def _write_rule(folder: Path, section: Section, rule: PolicySummary, by: str, en
         Tag.FINAL_UTILISATION: rule.utilisation,
         Tag.FINAL_SILENT_RATE: rule.silent_rate,
     }
-    with _writer(folder, section, {by: f"rule {rule.name}", "seeds": 0}) as writer:
+    with _writer(folder, section, by, f"rule {rule.name}") as writer:
         for step in (0, end):
             _write_bands(writer, flat, step)
-            writer.scalars(final_scalars(rule, math.nan), step)
+            writer.scalars(final_scalars(rule, over), step)
         _cap(writer, section, end)
 
 
-def _writer(folder: Path, section: Section, settings: Mapping[str, object]) -> RunWriter:
+def _writer(folder: Path, section: Section, by: str, name: str) -> RunWriter:
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     writer = RunWriter(folder)
     writer.layout_of(layout())
-    writer.hparams({**settings, "scenario": section.scenario, "cap": section.cap}, FINAL)
+    settings = {by.removeprefix("learner."): name, "scenario": section.scenario}
+    writer.hparams({**settings, "cap": section.cap}, FINAL)
     return writer
 
 

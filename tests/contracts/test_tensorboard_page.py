@@ -19,6 +19,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from quietdial.experiments.comparison.command import compare_runs
 from quietdial.experiments.plots import (
     ActionMap,
     DayTrace,
@@ -28,9 +29,11 @@ from quietdial.experiments.plots import (
     frontier_figure,
 )
 from quietdial.experiments.stats import Interval, PolicySummary
-from quietdial.experiments.tensorboard import EvalQuantity, RunWriter, Tag, eval_tag
+from quietdial.experiments.tensorboard import FINAL, RunWriter, Tag, final_scalars
 
 RUN = "first-light"
+AGGREGATES = ["comparison/steady-mean-of-2", "comparison/timid-mean-of-2"]
+RULE = "comparison/rule-marginal"
 POLICIES = {
     "progressive": (0.752, 0.0),
     "fixed-ratio": (0.903, 0.0299),
@@ -38,8 +41,11 @@ POLICIES = {
     "ppo-lagrangian": (0.9471, 0.0291),
 }
 CONFIG = {
-    "env": {"scenario": "italy-50", "num_envs": 64},
-    "train": {"learning_rate": 0.0003, "cap": 0.03},
+    "algorithm": "ppo-lagrangian",
+    "learning_rate": 0.0003,
+    "seed": 1,
+    "scenario": "italy-50",
+    "cap": 0.03,
 }
 DEADLINE_S = 60.0
 STEPS = range(10_000, 410_000, 10_000)
@@ -101,9 +107,7 @@ def _write_run(folder: Path) -> None:
     summaries = [_summary(name) for name in POLICIES]
     with RunWriter(folder) as writer:
         writer.layout(list(POLICIES))
-        writer.hparams(
-            CONFIG, [Tag.UTILISATION, eval_tag("ppo-lagrangian", EvalQuantity.UTILISATION)]
-        )
+        writer.hparams(CONFIG, FINAL)
         writer.config(CONFIG)
         for step in STEPS:
             silent = 0.03 + 0.02 * np.exp(-step / 8e4) + rng.normal(0, 0.0008)
@@ -123,6 +127,7 @@ def _write_run(folder: Path) -> None:
             )
             if step % 100_000 == 0:
                 writer.evaluation(summaries, step)
+        writer.scalars(final_scalars(summaries[-1], 0.0005), STEPS[-1])
         points = [FrontierPoint.of(summary) for summary in summaries]
         writer.figure(Tag.FIGURE_FRONTIER, frontier_figure(points, cap=0.03), STEPS[-1])
         seconds = np.arange(7200.0)
@@ -138,11 +143,24 @@ def _write_run(folder: Path) -> None:
         writer.text(Tag.TEXT_VERDICT, "**The cap is kept**: 2.91 % (2.84 to 2.98) of 3 %.")
 
 
+def _write_comparison(root: Path, make_run: Callable[..., Path]) -> None:
+    """Two learners of two seeds each, compared: the aggregate runs beside the single one."""
+    for seed in (1, 2):
+        made = root / "compared"
+        make_run(made, "steady", seed, utilisation=0.844 + 0.004 * seed)
+        make_run(made, "timid", seed, utilisation=0.80, silent_rate=0.01)
+    found = compare_runs([root / "compared"], root / "report", "learner.algorithm", "compare")
+    shutil.move(found.folder / "tensorboard", root / "runs" / "comparison")
+
+
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running TensorBoard over one run, on a port that it chose itself."""
+def address(
+    tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]
+) -> Iterator[str]:
+    """A running TensorBoard over a run and a comparison, on a port that it chose itself."""
     logs = tmp_path_factory.mktemp("tensorboard")
     _write_run(logs / "runs" / RUN)
+    _write_comparison(logs, make_run)
     script = Path(sys.executable).with_name("tensorboard")
     command = [str(script)] if script.exists() else [sys.executable, "-m", "tensorboard.main"]
     output = logs / "server.txt"
@@ -224,11 +242,16 @@ def _wait_until(ready: Callable[[], bool], what: Callable[[], str]) -> None:
     [
         (
             "timeseries",
-            [RUN, "safety/silent_rate", "safety/cap", "safety/multiplier"],
+            [RUN, *AGGREGATES, RULE, "safety/silent_rate", "safety/cap", "safety/multiplier"],
             "line-chart",
             5,
         ),
-        ("scalars", [RUN, "safety", "pacing", "eval", "rollout", "time"], "body", 1),
+        (
+            "scalars",
+            [RUN, *AGGREGATES, RULE, "safety", "pacing", "eval", "final", "rollout", "time"],
+            "body",
+            1,
+        ),
         (
             "custom_scalars",
             [
@@ -237,16 +260,25 @@ def _wait_until(ready: Callable[[], bool], what: Callable[[], str]) -> None:
                 "silent rate in training, 95 % band",
                 "multiplier",
                 "What does it bring?",
+                "How does it learn?",
                 "The judge: policies on the same days",
+                *AGGREGATES,
+                RULE,
+                "utilisation, mean over seeds with 95 % band",
+                "judged silent rate with 95 % interval",
             ],
             "tf-custom-scalar-margin-chart-card",
-            1,
+            6,
         ),
         ("images", [RUN, "figures/frontier", "figures/day", "figures/action_map"], "img", 3),
-        ("text", [RUN, "run/config", "train.learning_rate", "The cap is kept"], "table", 1),
+        ("text", [RUN, "run/config", "learning_rate", "The cap is kept"], "table", 1),
         (
             "hparams",
-            [RUN, "env.scenario", "train.learning_rate", "pacing/utilisation", "italy-50"],
+            [
+                *(RUN, "algorithm", "scenario", "italy-50", "small"),
+                *("final/utilisation", "final/utilisation_over_best_rule"),
+                *("ppo-lagrangian", "steady", "timid", "rule marginal"),
+            ],
             "body",
             1,
         ),
@@ -286,3 +318,36 @@ def test_tensorboard_page__shows_the_run(
         if entry["level"] == "SEVERE" and entry["message"].startswith(address)
     ]
     assert severe == []
+
+
+CLICK = """
+const wanted = arguments[0].toLowerCase();
+let hit = null;
+const walk = (root) => root.querySelectorAll('*').forEach((e) => {
+  if (e.children.length === 0 && e.textContent.trim().toLowerCase() === wanted) hit = e;
+  if (e.shadowRoot) walk(e.shadowRoot);
+});
+walk(document);
+if (hit) hit.click();
+return hit !== null;
+"""
+"""Click the element whose whole text this is, through the shadow roots."""
+
+
+def test_tensorboard_page__compares_runs_in_parallel_coordinates(
+    address: str, browser: webdriver.Chrome, screenshots: Path
+) -> None:
+    browser.get("about:blank")
+    browser.get(f"{address}/#hparams")
+    view = "parallel coordinates view"
+    _wait_until(lambda: browser.execute_script(CLICK, view), lambda: view)
+    needed = ".foreground path"
+
+    def lines() -> int:
+        return int(browser.execute_script(COUNT, needed))
+
+    try:  # one line for each of the run, two groups and two rules, in front and behind
+        _wait_until(lambda: lines() >= 5, lambda: f"{lines()} of {needed}")
+        time.sleep(0.5)
+    finally:
+        browser.save_screenshot(str(screenshots / "tensorboard-parallel-coordinates.png"))
