@@ -174,8 +174,7 @@ def distil(
     tree: Tree | None = None
     for k in range(rounds):
         seen.append(look(player, scenario, tune_seeds(DAYS * rounds)[DAYS * k : DAYS * (k + 1)])[1])
-        rows = np.concatenate(seen)
-        tree = fit_tree(rows, _labels(policy, decode, rows), decode, n_leaves)
+        tree = distilled_tree(policy, np.concatenate(seen), n_leaves)
         player = StandIn(policy, tree, decode)
     if tree is None:
         return None
@@ -196,6 +195,12 @@ def distil(
     )
     fidelity = {"figures": difference.figures(), "tolerance": tolerance, "days": days}
     return Distilled(tree, fidelity) if good else None
+
+
+def distilled_tree(policy: LearnedPolicy, obs: NDArray[np.float32], n_leaves: int) -> Tree:
+    """Fit a tree of at most `n_leaves` rules to what a policy does at observations (n, F)."""
+    decode = decode_of(policy)
+    return fit_tree(obs, _labels(policy, decode, obs), decode, n_leaves)
 
 
 def _labels(policy: LearnedPolicy, decode: Decode, obs: NDArray[np.float32]) -> NDArray[Any]:

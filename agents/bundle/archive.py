@@ -76,14 +76,22 @@ def _folder(path: Path) -> dict[str, bytes]:
 
 
 def _plain_file(path: Path, room: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{_shown(path.name)}: is not a plain file")
-        data = stream.read(room + 1)
+    name = repr(path.name)[:80]
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BundleError(f"{name}: is not a plain file")
+            with open(descriptor, "rb", closefd=False) as stream:
+                data = stream.read(room + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BundleError(f"{name}: cannot be read: {reason}") from None
     if len(data) > room:
-        raise BundleError(f"{_shown(path.name)}: the bundle exceeds the {MAX_TOTAL} bytes allowed")
+        raise BundleError(f"{name}: the bundle exceeds the {MAX_TOTAL} bytes allowed")
     return data
 
 
@@ -110,7 +118,3 @@ def _archive(path: Path) -> dict[str, bytes]:
     if not same:
         raise BundleError(f"{path}: is not in the one form that a bundle's archive has")
     return files
-
-
-def _shown(name: str) -> str:
-    return repr(name)[:80]

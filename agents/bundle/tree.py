@@ -96,6 +96,7 @@ def tree_of(data: Mapping[str, Any], n_features: int, decode: Decode) -> Tree:
         and bool(((tree.feature >= _END) & (tree.feature < n_features)).all())
         and sorted(children.tolist()) == list(range(1, k))
         and bool((tree.left[inner] > here[inner]).all() and (tree.right[inner] > here[inner]).all())
+        and bool((tree.left[~inner] == _END).all() and (tree.right[~inner] == _END).all())
         and bool(((tree.action >= 0) & (tree.action < n)).all())
     )
     if ok and decode.table:

@@ -16,8 +16,10 @@ from quietdial.experiments.studies.pool import Trained
 STUDIES: Final[dict[str, str]] = {
     "budget-loop": "budget_loop",
     "compliance": "compliance",
+    "export-parity": "export_parity",
     "generalist": "generalist",
     "hard-worlds": "hard_worlds",
+    "hostile-bundles": "hostile_bundles",
     "information": "information",
     "information-learners": "information_learners",
     "late-worlds": "late_worlds",
