@@ -95,7 +95,6 @@ def look(
             present=(float(np.min(present)), float(np.max(present))),
             answer_rate=(float(answered.min()), float(answered.max())),
             handle_s=(float(handled.min()), float(handled.max())),
-            tables=_tables(world),
         ),
         obs,
     )
@@ -105,13 +104,6 @@ def _present(world: World) -> NDArray[np.int64]:
     head = world.state.head
     away = head[:, COUNT + BREAK] + head[:, COUNT + OFF]
     return np.asarray(world.scenario.floor.n_agents - away)
-
-
-def _tables(world: World) -> dict[str, NDArray[np.float64]]:
-    """The believed laws as the look-ahead reads them (`envs.pacing.twin` says how)."""
-    params = world.params
-    names = ("release", "ring", "grid_weight", "curves", "ahead_s")
-    return {name: np.ascontiguousarray(getattr(params, name), np.float64) for name in names}
 
 
 # ------------------------------------------------------------------------------------- the table
@@ -282,7 +274,6 @@ def export_rule(
         present=(min(float(np.floor(mean.min())), agents), agents),
         answer_rate=(float(answered.min()), float(answered.max())),
         handle_s=(float(handled.min()), float(handled.max())),
-        tables=_tables(make_world(rule, scenario, 1)),
     )
     origin = Origin(
         training={"scenario": scenario.name, **provenance(command)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -42,14 +42,12 @@ class Seen:
         present: fewest and most agents logged in and not on break.
         answer_rate: lowest and highest answered / dialed of a day.
         handle_s: lowest and highest mean of conversation and wrap-up of a day.
-        tables: arrays of which features and base values are made; may be none.
     """
 
     obs: NDArray[np.float32]
     present: Span
     answer_rate: Span
     handle_s: Span
-    tables: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 _UNITS: Final[dict[LearnedAction, tuple[str, str]]] = {

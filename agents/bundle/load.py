@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quietdial.agents.bundle.archive import MANIFEST, MAX_MANIFEST, SIGNATURE, SUMS, read_files
 from quietdial.agents.bundle.errors import BundleError
@@ -49,7 +48,6 @@ ROLES: Final[Mapping[str, str]] = {
     "table.json": "the distilled tree",
     "table.md": "the distilled tree, to be read",
     "rule.json": "the hand-built rule: formula and settings",
-    "tables.safetensors": "tables of the look-ahead, of which features and base values are made",
     "pacing.json": "what the pacer must know of the floor: of it come features and base values",
     "scenario.json": "the whole world that it was trained or chosen in",
     "evaluation.json": "measured figures with intervals",
@@ -99,11 +97,6 @@ class Bundle:
         if self.policy is None:
             raise BundleError("a rule has no graph")
         return Session(self.files["policy.onnx"], self.policy)
-
-    def tables(self) -> dict[str, NDArray[Any]]:
-        """The arrays of tables.safetensors; none if it is not there."""
-        data = self.files.get("tables.safetensors")
-        return {} if data is None else read_tensors(data, "tables.safetensors")
 
 
 def load_bundle(path: str | Path, *, signers: Path | None = None, unsigned: bool = False) -> Bundle:
@@ -197,8 +190,6 @@ def _understood(manifest: dict[str, Any], files: Mapping[str, bytes], signer: st
     if missing:
         raise BundleError(f"{min(missing)}: is missing")
     rest = {name: data for name, data in files.items() if name not in (MANIFEST, SUMS, SIGNATURE)}
-    if "tables.safetensors" in rest:
-        read_tensors(rest["tables.safetensors"], "tables.safetensors")
     if FILE in rest:
         read_canonical(rest[FILE], FILE)
         try:

@@ -319,8 +319,6 @@ def _write(
     files = dict(files)
     files["scenario.json"] = canonical(scenario.model_dump(mode="json", exclude_none=True))
     files["evaluation.json"] = canonical(evaluation)
-    if seen.tables:
-        files["tables.safetensors"] = save_tensors(seen.tables)
     if contract["knowledge"] == "believed":
         theta = contract["action"]["base"]["theta"] if contract["action"]["base"] else 0.02
         tables = pacing_tables(scenario, base_theta=theta)

@@ -268,6 +268,12 @@ def _feature(manifest: dict[str, Any], dice: Dice) -> dict[str, Any]:
     return chosen
 
 
+def _same_names(manifest: dict[str, Any], dice: Dice) -> None:
+    features = manifest["contract"]["features"]
+    a, b = dice.choice(len(features), 2, replace=False)
+    features[a]["name"] = features[b]["name"]
+
+
 def _decode(manifest: dict[str, Any]) -> dict[str, Any]:
     decode: dict[str, Any] = manifest["contract"]["action"]["decode"]
     return decode
@@ -316,7 +322,7 @@ _MANIFESTS: Final = (
     _in_manifest("meaning changed", lambda m, d: _feature(m, d).update(meaning="anything")),
     _in_manifest("range widened", lambda m, d: _feature(m, d).update(high=1e30)),
     _in_manifest("range empty", lambda m, d: _feature(m, d).update(low=9.0, high=9.0)),
-    _in_manifest("names equal", lambda m, _: _feature(m, _).update(name="risk")),
+    _in_manifest("names equal", _same_names),
     _in_manifest("name with a path", lambda m, d: _feature(m, d).update(name="../x")),
     _in_manifest("order changed", lambda m, d: m["contract"]["features"].reverse()),
     _in_manifest("feature dropped", lambda m, d: m["contract"]["features"].pop()),
@@ -423,7 +429,7 @@ _FILES: Final = (
     ),
     _in_json("table.json", "other contract", lambda t, _: t.update(contract_sha256="0" * 64)),
     _in_bytes("table.json", "pickle", _pickled),
-    _in_bytes("tables.safetensors", "pickle", _pickled),
+    _in_bytes("pacing.json", "pickle", _pickled),
     _in_bytes("scenario.json", "pickle", _pickled),
     _in_bytes("evaluation.json", "1e999", _text_of(b'{"a":1e999}\n')),
 )

@@ -97,7 +97,6 @@ def test_train__leaves_a_complete_run_folder(run):
     assert bundle.policy is not None
     assert bundle.manifest["training"]["run"] == "one"
     assert json.loads(bundle.files["evaluation.json"])["figures"]
-    assert set(bundle.tables()) == {"release", "ring", "grid_weight", "curves", "ahead_s"}
 
 
 def test_train__evaluation_holds_every_policy_with_intervals(run):

@@ -21,7 +21,7 @@ def seen_of(policy: LearnedPolicy, n: int = 300) -> Seen:
     low = np.array([f.low for f in policy.spec.features], np.float32)
     high = np.array([f.high for f in policy.spec.features], np.float32)
     obs = rng.uniform(low, high, (n, len(low))).astype(np.float32).clip(low, high)
-    return Seen(obs, (5.0, 10.0), (0.2, 0.4), (100.0, 200.0), {"ring": np.ones((3, 2))})
+    return Seen(obs, (5.0, 10.0), (0.2, 0.4), (100.0, 200.0))
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def seen_of(n: int = 300) -> Seen:
     low = np.array([f.low for f in fields], np.float32)
     high = np.array([f.high for f in fields], np.float32)
     obs = rng.uniform(low, high, (n, len(low))).astype(np.float32).clip(low, high)
-    return Seen(obs, (1.0, 10.0), (0.01, 0.99), (100.0, 200.0), {"ring": np.ones((3, 2))})
+    return Seen(obs, (1.0, 10.0), (0.01, 0.99), (100.0, 200.0))
 
 
 def agreed(bundle, policy, scenario, *, steps=700, **changes) -> int:
