@@ -18,7 +18,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test proof lint format setup setup-dev browser mariadb demo-dialer clean
+.PHONY: help train test proof lint format setup setup-dev browser mariadb languages demo-dialer clean
 
 help: ## list the verbs
 	@echo "quietdial: make VERB"
@@ -30,7 +30,7 @@ help: ## list the verbs
 train: setup ## install what is needed, train a policy, judge it, export it
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/quietdial train $(ARGS)
 
-test: setup-dev browser mariadb ## install what is needed, run all tests
+test: setup-dev browser mariadb languages ## install what is needed, run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 proof: setup-dev ## prove the simulator right (long, goes on where it stopped); ARGS=erlang: one part
@@ -103,4 +103,19 @@ mariadb:
 	else \
 		echo "mariadbd is missing: the adapter's tests will be skipped;" \
 			"on Debian: apt-get install mariadb-server"; \
+	fi
+
+# The evaluators of examples/evaluators/ are tested in their languages.
+languages:
+	@missing=$$(for pair in perl:perl php:php-cli javac:default-jdk-headless go:golang-go gcc:gcc \
+			node:nodejs ssh-keygen:openssh-client; do \
+		command -v $${pair%%:*} >/dev/null || echo $${pair#*:}; done); \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "set-up:" $$missing "(tests of the evaluators)"; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes \
+			--no-install-recommends $$missing; } >/dev/null 2>&1 \
+			|| echo "they could not be installed: those evaluators' tests will be skipped"; \
+	else \
+		echo "the tests of some evaluators will be skipped; on Debian: apt-get install" $$missing; \
 	fi
