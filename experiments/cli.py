@@ -53,6 +53,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "select": training.select,
     "sweep": sweeping.sweep,
     "frontier": sweeping.frontier,
+    "plan": sweeping.plan,
     "calibrate": worlds.calibrate,
     "export": training.export,
     "play": worlds.play,

@@ -1,4 +1,4 @@
-"""Verbs over many runs: sweep, frontier."""
+"""Verbs over many runs: sweep, frontier, plan."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 import tyro
 
 from quietdial.agents.learners.config import LearnerConfig
+from quietdial.envs.errors import ConfigError
+from quietdial.envs.loading import write_json_atomic
+from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.config import RunConfig
 from quietdial.experiments.verbs.common import (
     EXIT_FAILED,
@@ -169,4 +172,78 @@ def frontier(args: Args) -> int:
         command=command_of("frontier", args),
     )
     emit(result)
+    return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanArgs:
+    """Say how many agents a wanted number of conversations takes, or which silent rate.
+
+    The world stays the same but for its number of agents. Without --agents the number of agents is
+    looked for; with it the silent rate at which so many agents have what is wanted.
+    """
+
+    scenario: Annotated[str, tyro.conf.Positional]
+    """preset name or YAML file"""
+    conversations_per_h: float | None = None
+    """wanted conversations per hour of opening, all agents together"""
+    conversations_per_day: float | None = None
+    """or: per episode of the scenario (a day)"""
+    agents: int | None = None
+    """number of agents; none: it is looked for"""
+    policy: str = "marginal"
+    """a rule with or without its knob (ratio:2.5), a run folder, or optimal-markov"""
+    rate: float | None = None
+    """silent / answered that the knob is tuned to; none: 0.9 of the scenario's cap"""
+    most_agents: int = 500
+    """the search ends there"""
+    tune_days: int = 16
+    """days for the knobs"""
+    test_days: int = 32
+    """days for the figures"""
+    output: Path | None = None
+    """JSON file for the answer"""
+
+
+def plan(args: Args) -> int:
+    """Say how many agents, or which silent rate, a wanted number of conversations takes."""
+    asked = parse(PlanArgs, args, "plan")
+    from quietdial.experiments import planning
+    from quietdial.experiments.config import JudgeConfig
+    from quietdial.experiments.rundir import provenance, writable_file
+
+    if (asked.conversations_per_h is None) == (asked.conversations_per_day is None):
+        raise ConfigError("give either --conversations-per-h or --conversations-per-day")
+    if asked.agents is not None and asked.rate is not None:
+        raise ConfigError("give --agents or --rate, not both: the other one is the answer")
+    if asked.output is not None:
+        writable_file(asked.output)
+    scenario = load_scenario(asked.scenario)
+    judge = JudgeConfig(
+        target_rate=asked.rate, tune_days=asked.tune_days, test_days=asked.test_days
+    )
+    console = console_of()
+    planner = planning.Planner(
+        scenario,
+        planning.policy_maker(asked.policy),
+        tune_days=judge.tune_days,
+        test_days=judge.test_days,
+        tell=lambda text: console.print(text, highlight=False),
+    )
+    wanted = asked.conversations_per_h
+    if wanted is None:
+        wanted = float(asked.conversations_per_day or 0.0) / planner.open_h
+    found: planning.AgentsPlan | planning.RatePlan
+    if asked.agents is None:
+        found = planner.agents_for(wanted, judge.target(scenario.rule.cap), asked.most_agents)
+        sentence = planning.agents_sentence(found)
+    else:
+        found = planner.rate_for(wanted, asked.agents)
+        sentence = planning.rate_sentence(found)
+    result = {**provenance(command_of("plan", args)), "answer": sentence, **found.to_dict()}
+    if asked.output is not None:
+        write_json_atomic(asked.output, result)
+    emit(result)
+    console.print(planning.plan_table(found.tried))
+    console.print(sentence, highlight=False)
     return EXIT_OK
