@@ -7,7 +7,6 @@ what was interrupted is trained to its end. The weights do not depend on how oft
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -19,12 +18,11 @@ from typing import Any
 
 from rich.console import Console
 
-from quietdial.agents.checkpoint import latest_checkpoint
-from quietdial.envs.errors import CheckpointError, QuietDialError
-from quietdial.experiments.config import parse_run_config
+from quietdial.envs.errors import QuietDialError
+from quietdial.experiments.config import RunConfig, parse_run_config
 from quietdial.experiments.executors import Plain
 from quietdial.experiments.rundir import make_folder
-from quietdial.experiments.train import CHECKPOINTS_FOLDER, run_training
+from quietdial.experiments.train import resume_training, run_training
 
 _FIGURES = ("utilisation", "silent_rate", "conversations_per_agent_h", "p_day_breaks_cap")
 
@@ -69,13 +67,23 @@ def run_trial(
     with _alone_with(folder):
         found = result_of(folder)
         if found is None:
-            if folder.exists():
-                shutil.rmtree(folder)
-            run_training(config, Console(quiet=True), spec["command"], on_rollout=on_rollout)
+            _train(config, folder, spec["command"], on_rollout)
             found = result_of(folder)
     if found is None:
         raise QuietDialError(f"{folder.name}: stopped before its end; the same command goes on")
     return found
+
+
+def _train(
+    config: RunConfig, folder: Path, command: str, on_rollout: Callable[[Any], None] | None
+) -> None:
+    """Train from the start, or go on with what was interrupted."""
+    quiet = Console(quiet=True)
+    if (folder / "manifest.json").exists():
+        resume_training(folder, quiet, command, on_rollout=on_rollout)
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # killed while it was made
+    run_training(config, quiet, command, on_rollout=on_rollout)
 
 
 @contextmanager
@@ -111,8 +119,6 @@ def result_of(folder: Path) -> Plain | None:
         if manifest["status"] != "finished":
             return None
         judged = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        checkpoint = latest_checkpoint(folder / CHECKPOINTS_FOLDER)
-        weights = hashlib.sha256((checkpoint / "policy.safetensors").read_bytes()).hexdigest()
         selection = judged["selection"]
         chosen = next(c for c in selection["candidates"] if c["step"] == selection["step"])
         figures = {row["name"]: row for row in judged["figures"]}
@@ -128,8 +134,8 @@ def result_of(folder: Path) -> Plain | None:
                 what: {key: figures[f"{name}/{what}"][key] for key in ("value", "lo", "hi", "n")}
                 for what in _FIGURES
             },
-            "steps": int(checkpoint.name.removeprefix("step-")),
-            "weights_sha256": weights,
+            "steps": manifest["results"]["steps"],
+            "weights_sha256": manifest["results"]["weights_sha256"],
         }
-    except (OSError, ValueError, KeyError, TypeError, StopIteration, CheckpointError):
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None

@@ -31,7 +31,7 @@ def exact_per_h(n_agents: int, rate: float) -> float:
 
 @pytest.fixture(scope="module")
 def planner() -> Planner:
-    return Planner(load_scenario("markov-10"), policy_maker(OPTIMUM), test_days=12)
+    return Planner(load_scenario("markov-10"), policy_maker(OPTIMUM), test_days=8)
 
 
 def test_number_of_agents_is_the_exact_one(planner: Planner) -> None:
@@ -50,7 +50,7 @@ def test_number_of_agents_is_the_exact_one(planner: Planner) -> None:
 
 def test_more_conversations_or_fewer_silent_calls_take_more_agents(planner: Planner) -> None:
     wanted = 0.5 * (exact_per_h(6, RATE) + exact_per_h(7, RATE))
-    assert planner.agents_for(1.6 * wanted, RATE).n_agents > 7
+    assert planner.agents_for(1.3 * wanted, RATE).n_agents > 7
     assert planner.agents_for(wanted, 0.001).n_agents >= 7
     assert planner.agents_for(0.01 * wanted, RATE).n_agents == 1
     with pytest.raises(ConfigError, match="more than 3 agents"):

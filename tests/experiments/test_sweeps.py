@@ -286,6 +286,7 @@ def test_interrupted_sweep_goes_on_with_the_same_weights(tmp_path: Path) -> None
     for name in ("seed-0", "seed-1", "seed-2"):
         manifest = json.loads((broken.folder / name / "manifest.json").read_text())
         assert manifest["status"] == "finished"
+        assert len(manifest["resumed_from"]) == (name == "seed-1")
     with pytest.raises(ConfigError, match="holds another sweep"):
         run_sweep(
             tiny(tmp_path, *over, name="broken", search_seed=5),
