@@ -54,21 +54,22 @@ class LogFeed:
         world: a world with `records=True`, whose row `row` has just begun.
         told: who is told: a floor, or a pacer, which is one.
         row: the campaign.
+
+    Attributes:
+        events: events told so far.
     """
 
     def __init__(self, world: World, told: Floor, row: int = 0) -> None:
         self._world, self._told, self._row = world, told, row
+        self.events = 0
         self._n = world.params.n
         self._held = self._n[AT_LIMIT] == HOLD
         self._planned = bool(self._n[HAS_SHIFTS]) or len(world.params.sessions) > 1
 
-    def begin(self) -> None:
-        """Tell the beginning of an episode."""
-        self.after_step()
-
     def after_step(self) -> None:
         """Tell what has happened since the last call, up to the clock of now."""
         rows = self._world.drain_log()[self._row]
+        self.events += len(rows)
         for t, code, number, a, b, c in rows.tolist():
             self._event(t, code, number, a, b, c)
         state, told = self._world.state, self._told

@@ -8,6 +8,10 @@ simulator does at its decisions, however irregularly the pacer is asked.
 from __future__ import annotations
 
 import math
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from quietdial.agents.runtime.calls import Calls, Cause
@@ -43,6 +47,8 @@ class Floor:
         self.now_ms = 0
         self.told_ms = -1
         self.out_of_order = 0
+        self.ledger_error = ""
+        self._unsaved: deque[Callable[[], object]] = deque()
         self._next_ms: int | None = None
         self._settled = (0, 0)
 
@@ -154,7 +160,7 @@ class Floor:
         """A dial is placed."""
         self._at(at_ms)
         self.calls.dialed(call, at_ms, reserved=reserved)
-        self.ledger.dialed(call, at_ms, person)
+        self._keep(partial(self.ledger.dialed, call, at_ms, person))
 
     def ended(self, call: str, at_ms: int, *, cancelled: bool = False) -> None:
         """A dial ended without a pick-up."""
@@ -189,7 +195,23 @@ class Floor:
     def _settle_call(self, call: str, at_ms: int, outcome: Outcome | None) -> None:
         if outcome is not None:
             self.windows.count(outcome)
-            self.ledger.settled(call, at_ms, outcome)
+            self._keep(partial(self.ledger.settled, call, at_ms, outcome))
+
+    def _keep(self, write: Callable[[], object]) -> None:
+        """Tell the ledger; what it cannot take now is told again, in order, at later events."""
+        self._unsaved.append(write)
+        self.save()
+
+    def save(self) -> None:
+        """Tell the ledger what it could not take before; `ledger_error` says if it still cannot."""
+        while self._unsaved:
+            try:
+                self._unsaved[0]()
+            except (OSError, ValueError, sqlite3.Error) as error:
+                self.ledger_error = f"{type(error).__name__}: {error}"
+                return
+            self._unsaved.popleft()
+        self.ledger_error = ""
 
     # --- what is seen ---------------------------------------------------------------------------
 

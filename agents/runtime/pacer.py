@@ -8,6 +8,8 @@ behind every rung.
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -195,6 +197,8 @@ class Pacer(Floor):
         return self._decided(now_ms, view)
 
     def _decided(self, now_ms: int, view: View) -> Decision:
+        if self.ledger_error:
+            self.save()
         asked = self._asked(view)
         dials, guards = self._guarded(view, asked)
         return self._answered(now_ms, asked, dials, guards)
@@ -225,6 +229,9 @@ class Pacer(Floor):
             return _Asked("stop", f"stopped by {self._stopped}", 0, self._level(0.0))
         if not self._is_open(view.now_ms):
             return _Asked("stop", "outside dialing hours", 0, self._level(0.0))
+        if self.ledger_error:
+            reason = f"ledger failed: {self.ledger_error}"
+            return _Asked("progressive", reason, _progressive(view), self._level())
         over = self._over_cap(view)
         if over and self.settings.at_cap == "stop":
             return _Asked("stop", over, 0, self._level(0.0))
@@ -366,7 +373,9 @@ class Pacer(Floor):
             policy=self.policy.name,
         )
         if self.settings.keeps_decisions:
-            self.ledger.decided(now_ms, decision.to_dict())
+            # no count depends on it; a count that cannot be kept is noticed (`save`)
+            with suppress(OSError, ValueError, sqlite3.Error):
+                self.ledger.decided(now_ms, decision.to_dict())
         return decision
 
 

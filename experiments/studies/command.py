@@ -24,8 +24,10 @@ STUDIES: Final[dict[str, str]] = {
     "information-learners": "information_learners",
     "late-worlds": "late_worlds",
     "markov-optimum": "markov",
+    "pacer-parity": "pacer_parity",
     "ray-node-loss": "node_loss",
     "realistic-3pct": "realistic",
+    "shield": "shield_days",
 }
 """Result and the module of this folder whose `run` makes it."""
 

@@ -2,10 +2,12 @@
 
 import datetime
 import math
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from quietdial.agents.runtime.budget import BudgetSettings
+from quietdial.agents.runtime.calendar_session import calendar_session
 from quietdial.agents.runtime.counters import Counters
 from quietdial.agents.runtime.decision import Envelope, PacerSettings
 from quietdial.agents.runtime.errors import PacerError
@@ -15,6 +17,9 @@ from quietdial.agents.runtime.memory_ledger import MemoryLedger
 from quietdial.agents.runtime.pacer import Pacer
 from quietdial.agents.runtime.shield import unmet
 from quietdial.agents.runtime.windows import Session
+from quietdial.envs.regulation.calendar import window_number
+from quietdial.envs.regulation.rule import Window
+from quietdial.envs.scenario import changed, load_scenario
 
 from .conftest import Said, settings_for, tables_for
 
@@ -247,6 +252,32 @@ def test_dials_without_an_end_are_forgotten_and_noted(tables):
     assert any("no end was told" in line for line in unmet(pacer, reserves=False))
 
 
+def test_a_ledger_that_fails_is_noticed_and_told_everything_later(tables):
+    class Full(MemoryLedger):
+        full = True
+
+        def settled(self, call, at_ms, outcome):
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().settled(call, at_ms, outcome)
+
+        def decided(self, at_ms, decision):
+            if self.full:
+                raise OSError(28, "No space left on device")
+            super().decided(at_ms, decision)
+
+    ledger = Full()
+    pacer = make(tables, ledger=ledger)
+    conversations(pacer, 3)
+    decision = pacer.decide(1000)
+    assert (decision.mode, decision.dials) == ("progressive", 5)
+    assert decision.reason.startswith("ledger failed: OSError: [Errno 28] No space left")
+    assert ledger.tally(0) == Tally()
+    ledger.full = False
+    assert pacer.decide(1000).mode == "policy"
+    assert ledger.tally(0) == Tally(conversation=3)
+
+
 def test_budget_loop_moves_thresholds_every_15_seconds(tables):
     budget = BudgetSettings(kappa=10.0, target=0.03)
     pacer = make(tables, MarginalEvaluator(0.02), agents=10, budget=budget)
@@ -318,6 +349,39 @@ def test_wrong_input_is_refused_with_one_line(tables, call, message):
     with pytest.raises(PacerError, match=message) as caught:
         call(tables)
     assert "\n" not in str(caught.value)
+
+
+# --- calendar ---------------------------------------------------------------------------------
+
+
+def test_calendar_session__numbers_windows_as_the_rules_do():
+    scenario = load_scenario("italy-50-full")
+    windows = [
+        Window(kind="campaign", cap=0.03),
+        Window(kind="day", cap=0.03),
+        Window(kind="days", length=3, cap=0.03),
+        Window(kind="month", cap=0.03),
+    ]
+    rule = {"profile": "it_2014", "windows": [w.model_dump() for w in windows]}
+    tables = tables_for(changed(scenario, rule=rule))
+    first = datetime.date(2026, 1, 30)
+    for days in (0, 1, 2, 3, 40, 70):
+        day = first + datetime.timedelta(days)
+        zone = ZoneInfo("Europe/Rome")
+        opens = datetime.datetime.combine(day, datetime.time(10), zone)
+        opens_ms = round(1000 * opens.timestamp())
+        session = calendar_session(tables, first, opens_ms, opens_ms + 28_800_000)
+        assert list(session.windows) == [window_number(w, first, day) for w in windows]
+        begins = [
+            datetime.datetime.fromtimestamp(ms / 1000, zone).date() for ms in session.begins_ms
+        ]
+        assert begins[0] == first
+        assert begins[1] == day
+        assert begins[2] == first + datetime.timedelta(days // 3 * 3)
+        assert begins[3] == max(day.replace(day=1), first)
+        assert session.dial_until_ms == session.closes_ms - tables.settled_ms
+    with pytest.raises(PacerError, match="before the campaign's first day"):
+        calendar_session(tables, datetime.date(2027, 1, 1), opens_ms, opens_ms + 1)
 
 
 # --- hard rules ---------------------------------------------------------------------------------
