@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from quietdial.envs.errors import MissingExtraError, QuietDialError
 from quietdial.envs.scenario import describe_validation_error
 from quietdial.experiments.verbs import (
+    answering,
     looking,
     measuring,
     pages,
@@ -38,6 +39,7 @@ _EXTRA_OF = {
     "safetensors": "train",
     "onnx": "export",
     "onnxruntime": "export",
+    "h11": "serve",
     "simpy": "bench",
     "pyarrow": "records",
     "pymysql": "vicidial",
@@ -65,6 +67,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "limits": measuring.limits,
     "runs": looking.runs,
     "compare": looking.compare,
+    "serve": answering.serve,
     "vicidial": serving.vicidial,
     "tensorboard": looking.tensorboard,
     "ledger": serving.ledger,

@@ -1,0 +1,170 @@
+"""What a dialer may send, checked field by field: `Ask` for a decision, `Told` for an outcome.
+
+The limits here are those that `/openapi.json` publishes (`openapi.py` reads them from here).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from quietdial.agents.bundle.errors import BundleError
+from quietdial.agents.bundle.strict import read_json
+from quietdial.agents.runtime.ledger_protocol import OUTCOMES, Outcome
+from quietdial.agents.serve.errors import RequestError
+
+MAX_BODY: Final = 64 * 1024
+"""Largest request body and longest line, bytes."""
+
+CAMPAIGN: Final = r"^[A-Za-z0-9_.:-]{1,64}$"
+FEATURE: Final = r"^[a-z][a-z0-9_]{0,63}$"
+CALL: Final = r"^[!-~]{1,128}$"
+PERSON: Final = r"^[0-9a-f]{32,64}$"
+MAX_FEATURES: Final = 512
+MAX_COUNT: Final = 100_000
+MAX_SEQ: Final = 2**53 - 1
+MAX_NUMBER: Final = 1e15
+"""Largest feature, of either sign."""
+MAX_TIME_S: Final = 1e11
+"""Latest moment that is understood, Unix seconds."""
+
+_CAMPAIGN, _FEATURE, _CALL, _PERSON = (
+    re.compile(pattern.removesuffix("$") + r"\Z") for pattern in (CAMPAIGN, FEATURE, CALL, PERSON)
+)
+_COUNTS: Final = ("idle", "in_flight", "waiting")
+_MORE_COUNTS: Final = ("present", "base_dials")
+
+
+class Ask(NamedTuple):
+    """One request for a decision.
+
+    Attributes:
+        campaign: name of the campaign.
+        seq: number of the request, given back; the same number twice gets the same answer.
+        observed_at: when the dialer was looked at [Unix s].
+        idle: agents without a call.
+        in_flight: dials without an outcome.
+        waiting: answered callees who wait for an agent.
+        features: the policy's inputs by name.
+        present: agents logged in and not on break; None: not told.
+        base_dials: what the base rule of a residual policy would dial; None: not told.
+    """
+
+    campaign: str
+    seq: int
+    observed_at: float
+    idle: int
+    in_flight: int
+    waiting: int
+    features: Mapping[str, float]
+    present: int | None = None
+    base_dials: int | None = None
+
+
+class Told(NamedTuple):
+    """What became of a dial.
+
+    Attributes:
+        campaign: name of the campaign.
+        call: the dialer's name of the call.
+        at: when it became certain [Unix s].
+        outcome: what became of it.
+        person: keyed hash of the person; None: unknown.
+    """
+
+    campaign: str
+    call: str
+    at: float
+    outcome: Outcome
+    person: str | None = None
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """Parse a request: strict JSON, an object (`RequestError`)."""
+    if len(data) > MAX_BODY:
+        raise RequestError(f"request: {len(data)} bytes; at most {MAX_BODY} are allowed", 413)
+    try:
+        value = read_json(data, "request")
+    except BundleError as error:
+        raise RequestError(str(error)) from None
+    if not isinstance(value, dict):
+        raise RequestError("request: must be a JSON object")
+    return value
+
+
+def ask_of(value: Mapping[str, Any]) -> Ask:
+    """Check a request for a decision (`RequestError`: the first field that is wrong)."""
+    _fields(value, ("campaign", "seq", "observed_at", *_COUNTS, "features"), _MORE_COUNTS)
+    features = value["features"]
+    if not isinstance(features, dict) or len(features) > MAX_FEATURES:
+        raise RequestError(f"features: must be an object of at most {MAX_FEATURES} numbers")
+    for name, number in features.items():
+        kind = type(number)
+        if (kind is not float and kind is not int) or not -MAX_NUMBER <= number <= MAX_NUMBER:
+            raise RequestError(
+                f"features.{name[:64]}: must be a number from -{MAX_NUMBER:g} to {MAX_NUMBER:g}"
+            )
+        if not _FEATURE.match(name):
+            raise RequestError(f"features: the name {name[:64]!r} must match {FEATURE}")
+    return Ask(
+        _text(value, "campaign", _CAMPAIGN, CAMPAIGN),
+        _whole(value, "seq", MAX_SEQ),
+        _moment(value, "observed_at"),
+        _whole(value, "idle"),
+        _whole(value, "in_flight"),
+        _whole(value, "waiting"),
+        features,
+        _whole(value, "present") if "present" in value else None,
+        _whole(value, "base_dials") if "base_dials" in value else None,
+    )
+
+
+def told_of(value: Mapping[str, Any]) -> Told:
+    """Check an outcome (`RequestError`: the first field that is wrong)."""
+    _fields(value, ("campaign", "call", "at", "outcome"), ("person",))
+    outcome = value["outcome"]
+    if not isinstance(outcome, str) or outcome not in OUTCOMES:
+        raise RequestError(f"outcome: must be one of {', '.join(OUTCOMES)}")
+    person = None
+    if "person" in value:
+        person = _text(value, "person", _PERSON, f"{PERSON}: a keyed hash, never a number")
+    return Told(
+        _text(value, "campaign", _CAMPAIGN, CAMPAIGN),
+        _text(value, "call", _CALL, CALL),
+        _moment(value, "at"),
+        outcome,
+        person,
+    )
+
+
+def _fields(value: Mapping[str, Any], needed: tuple[str, ...], more: tuple[str, ...]) -> None:
+    for name in needed:
+        if name not in value:
+            raise RequestError(f"{name}: is missing")
+    for name in value:
+        if name not in needed and name not in more:
+            raise RequestError(f"{name[:64]!r}: is not a field; use {', '.join(needed + more)}")
+
+
+def _text(value: Mapping[str, Any], name: str, form: re.Pattern[str], says: str) -> str:
+    text = value[name]
+    if not isinstance(text, str) or not form.match(text):
+        raise RequestError(f"{name}: must be a text that matches {says}")
+    return text
+
+
+def _whole(value: Mapping[str, Any], name: str, most: int = MAX_COUNT) -> int:
+    number = value[name]
+    if type(number) is float and number.is_integer():
+        number = int(number)
+    if type(number) is not int or not 0 <= number <= most:
+        raise RequestError(f"{name}: must be a whole number from 0 to {most}")
+    return number
+
+
+def _moment(value: Mapping[str, Any], name: str) -> float:
+    number = value[name]
+    if type(number) not in (int, float) or not 0 <= number <= MAX_TIME_S:
+        raise RequestError(f"{name}: must be a number of seconds since 1970, 0 to {MAX_TIME_S:.0f}")
+    return float(number)

@@ -1,0 +1,1 @@
+"""quietdial.experiments.sidecar: the sidecar under load, faults and strangers, measured."""
