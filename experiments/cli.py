@@ -75,6 +75,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "reference": pages.reference,
     "rules": pages.rules,
     "pacing-rules": pages.pacing_rules,
+    "completion": pages.completion,
 }
 
 

@@ -23,9 +23,9 @@ _HEALTH: Final = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 2000,
-    "health_check_failure_threshold": 4,
+    "health_check_failure_threshold": 8,
 }
-"""How soon the head counts a silent node as lost: after two to ten seconds."""
+"""How soon the head counts a silent node as lost: after four to twenty seconds."""
 
 
 class LocalCluster:

@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
@@ -80,8 +80,32 @@ def emit(result: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
+class _FormAsked(BaseException):
+    """Carries the form of a verb out of it, past all that would catch an error."""
+
+
+_ASKING: Final[ContextVar[bool]] = ContextVar("asking", default=False)
+
+
+def form_of(verb: Callable[[Args], int]) -> tuple[Any, dict[str, Any]] | None:
+    """The form that a verb reads its flags into, and tyro's options; None if it has no flags."""
+    before = _ASKING.set(True)
+    try:
+        verb(["--help"])
+    except _FormAsked as asked:
+        form, options = asked.args
+        return form, options
+    except ConfigError:
+        return None  # it takes nothing
+    finally:
+        _ASKING.reset(before)
+    return None
+
+
 def parse(form: Any, args: Args, verb: str, **options: Any) -> Any:
     """Read flags into `form`; what is not allowed becomes a `ConfigError` of one line."""
+    if _ASKING.get():
+        raise _FormAsked(form, options)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
