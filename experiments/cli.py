@@ -132,6 +132,6 @@ def _run(args: Args) -> int:
         if package not in _EXTRA_OF:
             raise
         return _fail(str(MissingExtraError(package, _EXTRA_OF[package], f"quietdial {args[0]}")))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         sys.stderr.write("quietdial: interrupted\n")
-        return EXIT_INTERRUPTED
+        return int(getattr(stopped, "exit_code", EXIT_INTERRUPTED))

@@ -8,13 +8,25 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended the work.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
 class Stop:
     """Whether a signal asked this process to stop.
 
     Attributes:
         patient: while this is set, the first signal is only remembered, for the work to end at the
             next point at which nothing is half done; a second one, or one at any other time, ends
-            the work at once by a `KeyboardInterrupt`.
+            the work at once by `Stopped`, a `KeyboardInterrupt`.
         signal: the last signal that came, or None.
     """
 
@@ -35,7 +47,7 @@ class Stop:
         again = self.signal is not None
         self.signal = number
         if again or not self.patient:
-            raise KeyboardInterrupt
+            raise Stopped(number)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class Keeper:
 
     def __init__(self, config: LearnerConfig, spec: PolicySpec, root: Path | None) -> None:
         self.step = 0
+        self.spent_s = 0.0
         self.multiplier: dict[str, float | None] = {}
         self._config = config
         self._spec = spec
@@ -118,9 +119,10 @@ class Keeper:
                 regular=self._regular,
             )
             self._saved_step = self.step
+            now_s = time.perf_counter()
+            self.spent_s += now_s - began_s
             if state is not None:
-                self._written_s = time.perf_counter()
-                self._cost_s = self._written_s - began_s
+                self._written_s, self._cost_s = now_s, now_s - began_s
         return self._saved
 
     def complete(self) -> Path | None:

@@ -97,6 +97,7 @@ class TrainedPolicy:
         multiplier: the multiplier's state.
         elapsed_s: wall time, seconds; that of an interrupted training that went on is in it.
         weights_sha256: fingerprint of all weights, of actor and critic, bit for bit.
+        checkpoints_s: wall time that went into writing checkpoints since training (last) started.
     """
 
     policy: LearnedPolicy
@@ -106,6 +107,7 @@ class TrainedPolicy:
     multiplier: Mapping[str, float | None]
     elapsed_s: float
     weights_sha256: str
+    checkpoints_s: float = 0.0
 
 
 def make_training_env(config: LearnerConfig, scenario: Scenario) -> BatchedPacing:
@@ -252,6 +254,7 @@ def train(
             multiplier=keeper.multiplier,
             elapsed_s=callback.elapsed_s,
             weights_sha256=keeper.weights_sha256,
+            checkpoints_s=keeper.spent_s,
         )
     finally:
         env.close()
