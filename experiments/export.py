@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from quietdial.agents.rules.base import Rule
 from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.pacing.state import BREAK, COUNT, OFF
 from quietdial.envs.pacing.world import World
-from quietdial.envs.scenario import Scenario
+from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.evaluate import (
     make_world,
     play_days,
@@ -232,6 +232,12 @@ def export_policy(
         key: a private key of OpenSSH to sign with.
     """
     seen, _ = look(policy, scenario, select_seeds(DAYS))
+    sizes = [
+        load_scenario(path).floor.n_agents
+        for path in (sorted((run / "floors").glob("*.yaml")) if run else ())
+    ]
+    if sizes:
+        seen = replace(seen, agents=(min(sizes), max(sizes)))
     distilled = distil(policy, scenario, console) if table else None
     training = dict(policy.training or {})
     origin = Origin(

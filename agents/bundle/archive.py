@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,18 @@ MAX_TOTAL: Final = 64 * 1024 * 1024
 MAX_MANIFEST: Final = 1024 * 1024
 
 MAX_FILES: Final = 32
+
+_NO_ZIP: Final = (
+    zipfile.BadZipFile,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+)
+"""What zipfile raises on bytes that are no zip, or a damaged one."""
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -109,7 +122,7 @@ def _archive(path: Path) -> dict[str, bytes]:
                     raise BundleError(f"{path}: is compressed, or larger inside than outside")
                 room -= entry.file_size
                 files[entry.filename] = archive.read(entry)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError):
+    except _NO_ZIP:
         raise BundleError(f"{path}: is not a bundle's archive, or damaged") from None
     try:
         same = archive_bytes(files) == data

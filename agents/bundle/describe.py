@@ -42,12 +42,14 @@ class Seen:
         present: fewest and most agents logged in and not on break.
         answer_rate: lowest and highest answered / dialed of a day.
         handle_s: lowest and highest mean of conversation and wrap-up of a day.
+        agents: fewest and most agents of the floors; None: those of the scenario.
     """
 
     obs: NDArray[np.float32]
     present: Span
     answer_rate: Span
     handle_s: Span
+    agents: tuple[int, int] | None = None
 
 
 _UNITS: Final[dict[LearnedAction, tuple[str, str]]] = {
@@ -302,7 +304,7 @@ def _envelope(scenario: Scenario, seen: Seen, floors: tuple[str, ...]) -> dict[s
     return {
         "scenario": scenario.name,
         "floors": list(floors),
-        "agents": [n, n],
+        "agents": list(seen.agents or (n, n)),
         "present": [_short(value) for value in seen.present],
         "answer_rate": [_short(value) for value in seen.answer_rate],
         "handle_s": [_short(value) for value in seen.handle_s],

@@ -50,7 +50,11 @@ def fit_tree(
     """
     continuous = decode.read == "continuous"
     table = np.asarray(decode.table)
-    target = np.log(np.maximum(actions, 1e-12)) if continuous else table[np.asarray(actions)]
+    target = (
+        np.log(np.maximum(actions, 1e-12))
+        if continuous
+        else table[np.asarray(actions, dtype=np.int64)]
+    )
     target = np.asarray(target, dtype=np.float64)
     edges = [np.unique(np.quantile(column, np.linspace(0, 1, _BINS + 1)[1:-1])) for column in obs.T]
     pairs = zip(edges, obs.T, strict=True)

@@ -167,6 +167,7 @@ class PlainPolicy:
             h = len(back)
             ok = ok and weight.shape == (width, 4 * h) and back.shape == (h, 4 * h)
             ok = ok and bias.shape == (4 * h,)
+            ok = ok and all(bool(np.isfinite(part).all()) for part in self.memory)
             width = h
         for weight, bias in self.layers:
             ok = ok and weight.ndim == 2 and weight.shape == (width, len(bias)) and bias.ndim == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from quietdial.agents.bundle.errors import BundleError
@@ -25,12 +26,13 @@ class Session:
     def __init__(self, graph: bytes, policy: PlainPolicy) -> None:
         try:
             import onnxruntime
+
+            errors = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
         except ImportError:
             raise BundleError("onnxruntime is not installed; the numpy evaluator is") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        errors = onnxruntime.capi.onnxruntime_pybind11_state
         self._refusals: tuple[type[Exception], ...] = (
             RuntimeError,
             ValueError,

@@ -17,6 +17,7 @@ from quietdial.agents.bundle import write
 from quietdial.agents.bundle.describe import rule_contract
 from quietdial.agents.bundle.evaluate import Inputs
 from quietdial.agents.bundle.load import load_bundle, verified_manifest
+from quietdial.agents.bundle.sources import source_of
 from quietdial.agents.bundle.strict import schema
 from quietdial.agents.bundle.vectors import sample_inputs
 from quietdial.agents.bundle.write import Origin, write_archive, write_rule
@@ -24,6 +25,7 @@ from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.rules import Marginal, VICIdial
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ExportError
+from quietdial.envs.pacing.spec import OBSERVATIONS, observation_fields
 
 from .conftest import seen_of
 
@@ -146,6 +148,22 @@ def test_features__say_where_a_dialer_has_them(residual: Path) -> None:
     card = (residual / "card.md").read_text()
     assert "| silent_rate | 2.50 % | 2.00 % to 3.00 % |" in card
     assert "theta 0.02" in card
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_sources__of_every_feature_of_the_environment_are_known(name: str) -> None:
+    for field in observation_fields(name):
+        assert all("not known" not in text for text in source_of(field.name)), field
+    assert "not known" in source_of("weather").asterisk
+
+
+def test_policy__with_other_knowledge_says_so(
+    make_policy: Make, bundled: Any, tmp_path: Path
+) -> None:
+    policy = make_policy()
+    spec = policy.spec.model_copy(update={"knowledge": "signal-10"})
+    folder = bundled(LearnedPolicy(policy.layers, spec), tmp_path / "x")
+    assert load_bundle(folder, unsigned=True).contract["knowledge"] == "signal-10"
 
 
 def test_policy__of_hidden_truth_is_refused(
