@@ -35,12 +35,16 @@ from quietdial.envs.pacing.params import (
     WORKED,
 )
 from quietdial.envs.pacing.state import (
+    BREAK,
     CALLERS,
     CANCELLED,
     MACHINE,
     OFF,
     PEOPLE_DONE,
     PERSON,
+    SESSION,
+    WISH_LUNCH,
+    WISHES,
 )
 from quietdial.envs.pacing.world import World
 
@@ -104,7 +108,7 @@ class LogFeed:
         if code == log.AGENT_STATE_CHANGE:
             if a == OFF:
                 self._plan(number, t)
-            told.agent(str(number), t, STATES[b])
+            told.agent(str(number), t, self._shown(number, t, b))
         elif code == log.DIAL:
             person = None if a < 0 else str(a)
             told.dialed(call, t, person=person, reserved=b >= 0)
@@ -127,6 +131,17 @@ class LogFeed:
         elif code == log.SESSION_CHANGE and a:
             told.open_session(self.session_of(number), t)
             self._plan_all(number)
+
+    def _shown(self, agent: int, t: int, state: int) -> str:
+        """The state as the agent's own key says it: a break that was planned is lunch."""
+        params = self._world.params
+        lunch_s = int(params.shifts[agent, LUNCH_S])
+        if state != BREAK or lunch_s < 0 or not self._planned:
+            return STATES[state]
+        row = params.sessions[self._world.state.more[self._row, SESSION]]
+        due = int(row[OPENS]) + (lunch_s - int(row[WALL_S])) * 1000 <= t
+        still_due = int(self._world.state.trait[self._row, agent, WISHES]) & WISH_LUNCH
+        return "lunch" if due and not still_due else STATES[state]
 
     def _plan_all(self, session: int) -> None:
         """At an opening: lunches are known, and who takes inbound calls only."""

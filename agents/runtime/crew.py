@@ -18,7 +18,7 @@ from quietdial.agents.runtime.tables import BREAK, IDLE, OFF, SPARE, STATES, TAL
 
 LEAVING_MS: Final = 300_000
 """Agents whose log-out is so near are leaving."""
-_STATE_NUMBER: Final = {name: number for number, name in enumerate(STATES)}
+_STATE_NUMBER: Final = {name: number for number, name in enumerate(STATES)} | {"lunch": BREAK}
 _NEVER: Final = -1
 
 
@@ -96,14 +96,20 @@ class Crew:
     def told(self, agent: str, at_ms: int, state: str, *, in_flight: int = 0) -> None:
         """An agent's state changed, while so many calls were in flight.
 
+        "lunch" is a break, and the one that was planned.
+
         Raises:
             PacerError: an unknown state, or a full roster.
         """
         number, new = self.number_of(agent), _STATE_NUMBER.get(state, -1)
         if new < 0:
-            raise PacerError(f"state {state!r} of agent {agent!r}: use one of {', '.join(STATES)}")
+            raise PacerError(
+                f"state {state!r} of agent {agent!r}: use one of {', '.join(STATES)}, lunch"
+            )
         if new == IDLE and number in self._inbound:
             new = SPARE
+        if state == "lunch":
+            self._lunch_due[number] = False
         was = self._last_told[number]
         self._last_told[number] = new
         if was == IDLE and in_flight and new not in (IDLE, TALK):
@@ -121,7 +127,7 @@ class Crew:
         self._state[number] = new
         self._first_row[number] = (IDLE if number in self._inbound else new) * self._bins
         self._since[number] = at_ms
-        if new in (BREAK, OFF):
+        if new == OFF:
             self._lunch_due[number] = False
 
     def open(self, now_ms: int) -> None:
