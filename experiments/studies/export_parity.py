@@ -102,6 +102,7 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     missing = [reason for reason in map(why_not, PROGRAMS) if reason is not None]
     if missing:
         raise ConfigError("; ".join(missing))
+    work = work.resolve()  # the programs run elsewhere
     scenario = load_scenario(SCENARIO)
     jobs = [
         TrainJob(name, LearnerConfig.preset(**{**_SHORT, **settings}), scenario)

@@ -1,9 +1,9 @@
 """Does the loader take a damaged or forged bundle? The result `hostile-bundles`.
 
-Every attack of attacks.py in turn, with new dice each time, on a good bundle that is signed. A
-damage is loaded twice, with the allowed signers and without asking for a signature; a forgery, all
-of whose hashes fit, without. Then come whole bundles with a signature that does not count. What is
-allowed is a refusal of one line; anything else than a `BundleError` is a crash.
+Every attack of attacks.py and forgeries.py in turn, with new dice each time, on a good bundle that
+is signed; each is loaded twice, with the allowed signers and without asking for a signature. Then
+come whole bundles with a signature that does not count. What is allowed is a refusal of one line;
+anything else than a `BundleError` is a crash.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ from quietdial.experiments.evaluate import select_seeds
 from quietdial.experiments.export import distilled_tree, look
 from quietdial.experiments.rundir import make_folder
 from quietdial.experiments.stats import clopper_pearson
-from quietdial.experiments.studies.attacks import ATTACKS, refitted, write_folder
+from quietdial.experiments.studies.attacks import DAMAGES, write_folder
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.export_parity import shaken
+from quietdial.experiments.studies.forgeries import FORGERIES, refitted
 from quietdial.experiments.studies.pool import TrainJob, train_all
 
 NAME: Final = "hostile-bundles"
 SCENARIO: Final = "study-real-5"
+ATTACKS: Final = (*DAMAGES, *FORGERIES)
+"""Damages are of a signed bundle; a forgery has lost its signature."""
+
 BUNDLES: Final = 2_100
 SEED: Final = 20_260
 

@@ -24,8 +24,8 @@ from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.training import train
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.cli import main
-from quietdial.experiments.studies.attacks import refitted
 from quietdial.experiments.studies.attacks import write_folder as write_bundle
+from quietdial.experiments.studies.forgeries import refitted
 
 TINY = {"n_envs": 4, "n_steps": 16, "batch_size": 32, "horizon_s": 300.0, "net": (8,)}
 READING = ("evaluate", "select", "export")

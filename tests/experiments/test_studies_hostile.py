@@ -11,9 +11,8 @@ from quietdial.agents.learners.training import train
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.evaluate import select_seeds
 from quietdial.experiments.export import distilled_tree, look
-from quietdial.experiments.studies.attacks import ATTACKS
 from quietdial.experiments.studies.export_parity import shaken, torch_answers
-from quietdial.experiments.studies.hostile_bundles import Keys, attacked, figures
+from quietdial.experiments.studies.hostile_bundles import ATTACKS, Keys, attacked, figures
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,8 @@ from quietdial.agents.bundle.strict import (
 )
 from quietdial.agents.bundle.tensors import read_tensors
 from quietdial.agents.learned_policy import LearnedPolicy
-from quietdial.experiments.studies.attacks import refitted, write_folder
+from quietdial.experiments.studies.attacks import write_folder
+from quietdial.experiments.studies.forgeries import refitted
 from quietdial.experiments.studies.hostile_bundles import Keys
 
 Make = Callable[..., LearnedPolicy]

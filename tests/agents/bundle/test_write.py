@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from quietdial.agents.bundle import write
+from quietdial.agents.bundle import parity
 from quietdial.agents.bundle.describe import rule_contract
 from quietdial.agents.bundle.evaluate import Inputs
 from quietdial.agents.bundle.load import load_bundle, verified_manifest
@@ -193,13 +193,13 @@ def test_export__a_single_mismatch_leaves_nothing(
             LearnedPolicy, "act", lambda *args: (spoil(act(*args)[0]), act(*args)[1])
         )
     else:
-        right = write.Session.answer
+        right = parity.Session.answer
 
         def answer(self: Any, inputs: Any) -> Any:
             got = right(self, inputs)
             return got._replace(action=spoil(got.action))
 
-        monkeypatch.setattr(write.Session, "answer", answer)
+        monkeypatch.setattr(parity.Session, "answer", answer)
     with pytest.raises(ExportError, match=r"disagree on 1 of \d+ vectors; nothing exported"):
         bundled(make_policy(), tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
