@@ -73,6 +73,7 @@ class Api:
             "/metrics": (_GET, self._metrics),
             "/openapi.json": (_GET, self._openapi),
             "/v1/decide": (_POST, lambda asked: self._post(asked, service.decide)),
+            "/v1/pace": (_POST, lambda asked: self._post(asked, service.pace)),
             "/v1/outcome": (_POST, lambda asked: self._post(asked, service.outcome)),
             "/v2": (_GET, self._about),
             "/v2/health/live": (_GET, lambda _: Answer(200, _json({"live": True}))),

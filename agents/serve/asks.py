@@ -5,12 +5,14 @@ The limits here are those that `/openapi.json` publishes (`openapi.py` reads the
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from quietdial.agents.bundle.errors import BundleError
 from quietdial.agents.bundle.strict import read_json
+from quietdial.agents.runtime.counters import Counters
 from quietdial.agents.runtime.ledger_protocol import OUTCOMES, Outcome
 from quietdial.agents.serve.errors import RequestError
 
@@ -21,8 +23,12 @@ CAMPAIGN: Final = r"^[A-Za-z0-9_.:-]{1,64}$"
 FEATURE: Final = r"^[a-z][a-z0-9_]{0,63}$"
 CALL: Final = r"^[!-~]{1,128}$"
 PERSON: Final = r"^[0-9a-f]{32,64}$"
+DAY: Final = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$"
 MAX_FEATURES: Final = 512
+MAX_WINDOWS: Final = 16
 MAX_COUNT: Final = 100_000
+MAX_TOTAL: Final = 10**12
+"""Largest count that only grows."""
 MAX_SEQ: Final = 2**53 - 1
 MAX_NUMBER: Final = 1e15
 """Largest feature, of either sign."""
@@ -32,6 +38,7 @@ MAX_TIME_S: Final = 1e11
 _CAMPAIGN, _FEATURE, _CALL, _PERSON = (
     re.compile(pattern.removesuffix("$") + r"\Z") for pattern in (CAMPAIGN, FEATURE, CALL, PERSON)
 )
+_DAY: Final = re.compile(DAY.removesuffix("$") + r"\Z")
 _COUNTS: Final = ("idle", "in_flight", "waiting")
 _MORE_COUNTS: Final = ("present", "base_dials")
 
@@ -60,6 +67,35 @@ class Ask(NamedTuple):
     features: Mapping[str, float]
     present: int | None = None
     base_dials: int | None = None
+
+
+COUNTERS: Final = tuple(
+    name for name in Counters._fields if name not in ("at_ms", "windows", *Counters._field_defaults)
+)
+"""Counters that every snapshot holds, each a whole number; `windows` besides."""
+
+MORE_COUNTERS: Final = tuple(name for name in Counters._field_defaults if name != "list_left")
+"""Counters that are 0 if they are not told; `list_left` is 1."""
+
+
+class Snapshot(NamedTuple):
+    """One request for a decision by a dialer's own counters.
+
+    Attributes:
+        ask: campaign, number, time and floor, as in `Ask`; without features.
+        seen: the counters, at the moment `ask.observed_at`.
+        n_agents: agents of the roster.
+        first_day: first calendar day of the campaign.
+        opens_at: today's session opens [Unix s].
+        closes_at: it closes [Unix s].
+    """
+
+    ask: Ask
+    seen: Counters
+    n_agents: int
+    first_day: datetime.date
+    opens_at: float
+    closes_at: float
 
 
 class Told(NamedTuple):
@@ -120,6 +156,54 @@ def ask_of(value: Mapping[str, Any]) -> Ask:
     )
 
 
+def snapshot_of(value: Mapping[str, Any]) -> Snapshot:
+    """Check a request with counters (`RequestError`: the first field that is wrong)."""
+    names = ("campaign", "seq", "observed_at", "n_agents", "first_day", "opens_at", "closes_at")
+    _fields(value, (*names, "counters"), ())
+    counters = value["counters"]
+    if not isinstance(counters, dict):
+        raise RequestError("counters: must be an object")
+    _fields(counters, (*COUNTERS, "windows"), (*MORE_COUNTERS, "list_left"))
+    told: dict[str, Any] = {name: _whole(counters, name, MAX_TOTAL) for name in COUNTERS}
+    told |= {name: _whole(counters, name) for name in MORE_COUNTERS if name in counters}
+    if "list_left" in counters:
+        share = counters["list_left"]
+        if type(share) not in (int, float) or not 0 <= share <= 1:
+            raise RequestError("list_left: must be a number from 0 to 1")
+        told["list_left"] = float(share)
+    told["windows"] = _windows(counters["windows"])
+    observed_at = _moment(value, "observed_at")
+    campaign = _text(value, "campaign", _CAMPAIGN, CAMPAIGN)
+    floor = (told["idle"], told["in_flight"], told["waiting"])
+    ask = Ask(campaign, _whole(value, "seq", MAX_SEQ), observed_at, *floor, {})
+    text = _text(value, "first_day", _DAY, f"{DAY}, a date")
+    try:
+        first_day = datetime.date.fromisoformat(text)
+    except ValueError:
+        raise RequestError(f"first_day: {text} is no date") from None
+    return Snapshot(
+        ask,
+        Counters(at_ms=round(1000 * observed_at), **told),
+        _whole(value, "n_agents", least=1),
+        first_day,
+        _moment(value, "opens_at"),
+        _moment(value, "closes_at"),
+    )
+
+
+def _windows(value: Any) -> tuple[tuple[float, float], ...]:
+    if not isinstance(value, list) or len(value) > MAX_WINDOWS:
+        raise RequestError(f"windows: must be a list of at most {MAX_WINDOWS}")
+    found = []
+    for window in value:
+        if not isinstance(window, dict):
+            raise RequestError("windows: must hold objects of silent and answered")
+        _fields(window, ("silent", "answered"), ())
+        silent, answered = (_whole(window, name, MAX_TOTAL) for name in ("silent", "answered"))
+        found.append((float(silent), float(answered)))
+    return tuple(found)
+
+
 def told_of(value: Mapping[str, Any]) -> Told:
     """Check an outcome (`RequestError`: the first field that is wrong)."""
     _fields(value, ("campaign", "call", "at", "outcome"), ("person",))
@@ -154,12 +238,12 @@ def _text(value: Mapping[str, Any], name: str, form: re.Pattern[str], says: str)
     return text
 
 
-def _whole(value: Mapping[str, Any], name: str, most: int = MAX_COUNT) -> int:
+def _whole(value: Mapping[str, Any], name: str, most: int = MAX_COUNT, least: int = 0) -> int:
     number = value[name]
     if type(number) is float and number.is_integer():
         number = int(number)
-    if type(number) is not int or not 0 <= number <= most:
-        raise RequestError(f"{name}: must be a whole number from 0 to {most}")
+    if type(number) is not int or not least <= number <= most:
+        raise RequestError(f"{name}: must be a whole number from {least} to {most}")
     return number
 
 

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from quietdial.agents.bundle.errors import BundleError
 from quietdial.agents.bundle.evaluate import Answers, Inputs
 from quietdial.agents.bundle.load import Bundle
+from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.runtime.ledger_protocol import Outcome
-from quietdial.agents.serve.asks import Ask
+from quietdial.agents.serve.asks import Ask, Snapshot
 from quietdial.agents.serve.errors import ServeError
+from quietdial.agents.serve.pacing import Paced, Pacing, slug
 
 CALLS, LEVEL = "new calls", "lines per agent"
 """The units of an answer: new calls to place now; a level as VICIdial's auto_dial_level."""
@@ -44,6 +46,7 @@ class Verdict(NamedTuple):
         reason: why it is a fallback, a short word; empty: it is not.
         detail: the same for people, one line.
         choice: kind of lead to dial, for policies that choose one.
+        guards: what cut the answer.
     """
 
     answer: float
@@ -51,6 +54,7 @@ class Verdict(NamedTuple):
     reason: str = ""
     detail: str = ""
     choice: int | None = None
+    guards: tuple[str, ...] = ()
 
 
 class Counts:
@@ -99,6 +103,7 @@ class Campaign:
         cell: the same of its cell.
         seen: sequence number and observation time of the last request.
         reply: the answer that it got.
+        paced: what `pacing.Pacing` remembers of it; None: nothing yet.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -108,6 +113,7 @@ class Campaign:
     cell: NDArray[np.float64] | None = None
     seen: tuple[int, float] = (-1, -1.0)
     reply: bytes = b""
+    paced: Paced | None = None
 
 
 class Decider(Protocol):
@@ -128,6 +134,10 @@ class Decider(Protocol):
             campaign: its campaign's state, changed in place.
             now_s: the wall clock [Unix s].
         """
+        ...
+
+    def pace(self, snapshot: Snapshot, campaign: Campaign, now_s: float) -> Verdict:
+        """The same from a dialer's counters, by the pacer with its shield and hours."""
         ...
 
     def fallback(self, ask: Ask, reason: str, detail: str) -> Verdict:
@@ -181,6 +191,7 @@ class BundleDecider:
         self._cold = int(guards["cold_start_answered"]) if cold_start is None else cold_start
         self._silent_max = float(guards["silent_rate_max"])
         self._present = tuple(float(end) for end in contract["envelope"]["present"])
+        self._pacing = Pacing(bundle, cold_start)
         self._memory = 0 if policy.memory is None else int(contract["recurrent"]["size"])
 
     def fallback(self, ask: Ask, reason: str, detail: str) -> Verdict:
@@ -193,6 +204,20 @@ class BundleDecider:
     def stop(self, reason: str, detail: str) -> Verdict:
         """Nothing new; a level cannot go below 1, so the dialer must stop by itself then."""
         return Verdict(0.0, "stop", reason, detail)
+
+    def pace(self, snapshot: Snapshot, campaign: Campaign, now_s: float) -> Verdict:
+        """Decide by the pacer, or fall back."""
+        try:
+            campaign.paced = self._pacing.paced(snapshot, campaign.paced)
+            decision = campaign.paced.decide(snapshot, now_s)
+        except PacerError as error:
+            campaign.paced = None  # begin anew: totals that were set back must not lock it out
+            return self.fallback(snapshot.ask, "counters_refused", str(error))
+        answer = float(decision.dials) if decision.level is None else decision.level
+        if not (math.isfinite(answer) and 0.0 <= answer <= self.highest):
+            return self.fallback(snapshot.ask, "policy_failed", f"answer {answer}")
+        reason = "" if decision.mode == "policy" else slug(decision.reason)
+        return Verdict(answer, decision.mode, reason, decision.reason, guards=decision.guards)
 
     def decide(self, ask: Ask, campaign: Campaign, now_s: float) -> Verdict:
         """Decide by the policy, or fall back."""

@@ -10,19 +10,27 @@ from quietdial.agents.runtime.ledger_protocol import OUTCOMES
 from quietdial.agents.serve.asks import (
     CALL,
     CAMPAIGN,
+    COUNTERS,
+    DAY,
     FEATURE,
     MAX_COUNT,
     MAX_FEATURES,
     MAX_NUMBER,
     MAX_SEQ,
     MAX_TIME_S,
+    MAX_TOTAL,
+    MAX_WINDOWS,
+    MORE_COUNTERS,
     PERSON,
 )
 from quietdial.agents.serve.inference import Model, request_schema
 
 Part = dict[str, Any]
 
+RUNGS: Final = ("policy", "table", "override", "progressive", "stop")
+
 _COUNT: Final[Part] = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
+_TOTAL: Final[Part] = {"type": "integer", "minimum": 0, "maximum": MAX_TOTAL}
 _MOMENT: Final[Part] = {"type": "number", "minimum": 0, "maximum": MAX_TIME_S}
 _NUMBER: Final[Part] = {"type": "number", "minimum": -MAX_NUMBER, "maximum": MAX_NUMBER}
 
@@ -78,14 +86,52 @@ def _schemas(unit: str) -> Part:
                 "answer": {"type": "number", "minimum": 0, "description": f"in {unit}"},
                 "unit": {"type": "string", "enum": ["new calls", "lines per agent"]},
                 "fallback": {"type": "boolean", "description": "not the policy's own answer"},
-                "rung": {"type": "string", "enum": ["policy", "table", "progressive", "stop"]},
+                "rung": {"type": "string", "enum": list(RUNGS)},
                 "reason": {"type": "string", "description": "short word; empty: no fallback"},
                 "detail": {"type": "string", "description": "the reason in a line for people"},
                 "lease_s": {"type": "number", "description": "worthless after so long [s]"},
                 "valid_until": {"type": "number", "description": "the same as Unix time [s]"},
                 "bundle": {"type": "string", "description": "begin of the bundle's id"},
             },
-            {"choice": {"type": "integer", "description": "kind of lead to dial"}},
+            {
+                "choice": {"type": "integer", "description": "kind of lead to dial"},
+                "guards": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "what cut the answer: shield, lines, most calls",
+                },
+            },
+        ),
+        "Snapshot": _object(
+            {
+                "campaign": campaign,
+                "seq": {"type": "integer", "minimum": 0, "maximum": MAX_SEQ},
+                "observed_at": _said(_MOMENT, "when the counters were read [Unix s]"),
+                "n_agents": _said({**_COUNT, "minimum": 1}, "agents of the roster"),
+                "first_day": {
+                    "type": "string",
+                    "format": "date",
+                    "pattern": DAY,
+                    "description": "first calendar day of the campaign",
+                },
+                "opens_at": _said(_MOMENT, "today's session opens [Unix s]"),
+                "closes_at": _said(_MOMENT, "it closes [Unix s]"),
+                "counters": _object(
+                    {
+                        **dict.fromkeys(COUNTERS, _TOTAL),
+                        "windows": {
+                            "type": "array",
+                            "maxItems": MAX_WINDOWS,
+                            "items": _object({"silent": _TOTAL, "answered": _TOTAL}),
+                            "description": "counts of each of the rule's windows",
+                        },
+                    },
+                    {
+                        **dict.fromkeys(MORE_COUNTERS, _COUNT),
+                        "list_left": {"type": "number", "minimum": 0, "maximum": 1},
+                    },
+                ),
+            }
         ),
         "Told": _object(
             {
@@ -206,6 +252,9 @@ def document(model: Model, unit: str) -> Part:
     one = f"/v2/models/{model.name}"
     paths: Part = {
         "/v1/decide": {"post": _operation("decide", "how many calls now", "Reply", posted, "Ask")},
+        "/v1/pace": {
+            "post": _operation("pace", "how many calls, by counters", "Reply", posted, "Snapshot")
+        },
         "/v1/outcome": {
             "post": _operation("outcome", "what became of a dial", "Counted", posted, "Told")
         },

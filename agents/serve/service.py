@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from quietdial.agents.serve.asks import Ask, ask_of, read_object, told_of
+from quietdial.agents.serve.asks import Ask, ask_of, read_object, snapshot_of, told_of
 from quietdial.agents.serve.decider import Campaign, Decider, Verdict
 from quietdial.agents.serve.metrics import Metrics
 
@@ -49,6 +50,7 @@ class Service:
         for campaign in self.campaigns.values():
             campaign.hidden = campaign.cell = campaign.memory_at = None
             campaign.seen = (-1, -1.0)
+            campaign.paced = None
         info = self.metrics.bundle
         info.values.clear()
         info.put(1, decider.name, decider.bundle_id[:12], decider.signer)
@@ -61,7 +63,13 @@ class Service:
         Raises:
             RequestError: the request is not well-formed.
         """
-        return self._decided(ask_of(value))
+        ask = ask_of(value)
+        return self._decided(ask, partial(self.decider.decide, ask))
+
+    def pace(self, value: Mapping[str, Any]) -> bytes:
+        """The same for a request with counters (`RequestError` as above)."""
+        snapshot = snapshot_of(value)
+        return self._decided(snapshot.ask, partial(self.decider.pace, snapshot))
 
     def outcome(self, value: Mapping[str, Any]) -> bytes:
         """Count what became of a dial (`RequestError` as above)."""
@@ -76,11 +84,13 @@ class Service:
         return _line({"campaign": told.campaign, "counted": counted})
 
     def line(self, data: bytes) -> bytes:
-        """Answer one line: a decision, or an outcome if it has the field `outcome`."""
+        """Answer one line: an outcome has the field `outcome`, a snapshot `counters`."""
         value = read_object(data)
-        return self.outcome(value) if "outcome" in value else self.decide(value)
+        if "outcome" in value:
+            return self.outcome(value)
+        return self.pace(value) if "counters" in value else self.decide(value)
 
-    def _decided(self, ask: Ask) -> bytes:
+    def _decided(self, ask: Ask, decide: Callable[[Campaign, float], Verdict]) -> bytes:
         begin_s = time.perf_counter()
         now_s = time.time()
         decider = self.decider
@@ -96,7 +106,7 @@ class Service:
             self.metrics.decisions.add("repeated", "")
             return campaign.reply
         else:
-            verdict = decider.decide(ask, campaign, now_s)
+            verdict = decide(campaign, now_s)
         reply = _reply(ask, verdict, decider, now_s)
         if campaign is not None:
             campaign.seen, campaign.reply = asked, reply
@@ -166,6 +176,8 @@ def _reply(ask: Ask, verdict: Verdict, decider: Decider, now_s: float) -> bytes:
     }
     if verdict.choice is not None:
         reply["choice"] = verdict.choice
+    if verdict.guards:
+        reply["guards"] = verdict.guards
     return _line(reply)
 
 

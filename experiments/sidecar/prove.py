@@ -44,7 +44,7 @@ WHOLE: Final = Size(
     Plan(1_000_000, 25, 25, 20, 40, 10_000, 400),
     campaigns=200,
     seconds=600,
-    examples=400,
+    examples=300,
     rows=1000,
 )
 QUICK: Final = Size(
