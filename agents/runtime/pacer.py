@@ -26,7 +26,7 @@ from quietdial.agents.runtime.floor import Floor
 from quietdial.agents.runtime.ledger_protocol import Ledger
 from quietdial.agents.runtime.people import HardRules, Permit
 from quietdial.agents.runtime.shield import Shield
-from quietdial.agents.runtime.tables import BREAK, HELD, IDLE, OFF, SPARE, PacingTables
+from quietdial.agents.runtime.tables import PacingTables
 from quietdial.agents.runtime.view import View
 from quietdial.agents.runtime.windows import Session
 
@@ -231,13 +231,13 @@ class Pacer(Floor):
             return _Asked("stop", "outside dialing hours", 0, self._level(0.0))
         if self.ledger_error:
             reason = f"ledger failed: {self.ledger_error}"
-            return _Asked("progressive", reason, _progressive(view), self._level())
+            return _Asked("progressive", reason, view.dials_at(1.0), self._level())
         over = self._over_cap(view)
         if over and self.settings.at_cap == "stop":
             return _Asked("stop", over, 0, self._level(0.0))
         if self._ratio is not None:
             if self._ratio_until_ms is None or view.now_ms < self._ratio_until_ms:
-                return _Asked("override", "override", _by_ratio(view, self._ratio), self._level())
+                return _Asked("override", "override", view.dials_at(self._ratio), self._level())
             self._ratio = None
         reason = over or self._why_not(view)
         if not reason:
@@ -249,7 +249,7 @@ class Pacer(Floor):
                 found, _ = self._ask(self.table, self._table_features, view)
                 if found is not None:
                     return found._replace(mode="table", reason=reason)
-        return _Asked("progressive", reason, _progressive(view), self._level())
+        return _Asked("progressive", reason, view.dials_at(1.0), self._level())
 
     def _level(self, level: float = 1.0) -> float | None:
         """A level, if the policy answers in levels."""
@@ -278,7 +278,7 @@ class Pacer(Floor):
         answered = view.windows[0][1]
         if answered < settings.cold_start_answered:
             return f"cold start: {answered:g} of {settings.cold_start_answered} answered calls"
-        present = view.n_agents - view.agents[BREAK] - view.agents[OFF]
+        present = view.there
         if present < settings.min_agents:
             return f"too few agents: {present} of {settings.min_agents}"
         return settings.envelope.why_outside(view.n_agents, present, view.rate)
@@ -329,8 +329,8 @@ class Pacer(Floor):
         if kind == "theta":
             return _Asked("policy", "", self.base_rule.dials(view, value * factor, ahead))
         if kind == "ratio":
-            return _Asked("policy", "", _by_ratio(view, value * factor))
-        dials = int(value * _at_work(view)) - view.in_flight - view.waiting
+            return _Asked("policy", "", view.dials_at(value * factor))
+        dials = int(value * view.at_work) - view.in_flight - view.waiting
         return _Asked("policy", "", max(dials, 0), value)
 
     # --- the guards -----------------------------------------------------------------------------
@@ -382,21 +382,6 @@ class Pacer(Floor):
 def _features_of(tables: PacingTables, evaluator: Evaluator) -> Features | None:
     """What makes the observations of a policy; None: it observes nothing."""
     return None if evaluator.observation == "none" else Features(tables, evaluator.observation)
-
-
-def _progressive(view: View) -> int:
-    """One line per idle agent."""
-    return max(view.agents[IDLE] - view.in_flight - view.waiting, 0)
-
-
-def _by_ratio(view: View, ratio: float) -> int:
-    return max(int(ratio * view.agents[IDLE]) - view.in_flight - view.waiting, 0)
-
-
-def _at_work(view: View) -> int:
-    """Agents logged in, not on break, not set aside and not for inbound calls only."""
-    away = view.agents[BREAK] + view.agents[OFF] + view.agents[HELD] + view.agents[SPARE]
-    return max(view.n_agents - away, 0)
 
 
 def _which(obs: NDArray[np.float32]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.agents.runtime.tables import N_MEMORIES
+from quietdial.agents.runtime.tables import BREAK, HELD, IDLE, N_MEMORIES, OFF, SPARE
 
 
 class Estimates:
@@ -93,4 +93,18 @@ class View:
     @property
     def present(self) -> int:
         """Agents logged in and not on break, at least 1."""
-        return max(self.n_agents - self.agents[3] - self.agents[4], 1)
+        return max(self.there, 1)
+
+    @property
+    def there(self) -> int:
+        """Agents logged in and not on break."""
+        return self.n_agents - self.agents[BREAK] - self.agents[OFF]
+
+    @property
+    def at_work(self) -> int:
+        """Those of them who are neither set aside nor for inbound calls only."""
+        return max(self.there - self.agents[HELD] - self.agents[SPARE], 0)
+
+    def dials_at(self, ratio: float) -> int:
+        """New calls for so many lines per idle agent; 1: progressive dialing."""
+        return max(int(ratio * self.agents[IDLE]) - self.in_flight - self.waiting, 0)
