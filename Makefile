@@ -36,6 +36,9 @@ test: setup-dev browser mariadb languages ## install what is needed, run all tes
 proof: setup-dev ## prove the simulator right (long, goes on where it stopped); ARGS=erlang: one part
 	@OMP_NUM_THREADS=1 $(BIN)/quietdial proof $(or $(ARGS),--output experiments/results/world-proof.json)
 
+demo-dialer: $(VENV)/.dialer mariadb ## a simulated VICIdial steered by an exported policy, live; Ctrl-C ends it
+	@OMP_NUM_THREADS=1 $(BIN)/quietdial vicidial demo $(ARGS)
+
 lint: setup-dev ## ruff, mypy, pyright and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,6 +75,11 @@ $(VENV)/.train: $(HOUSE) | $(VENV)/.made $(VENV)/.torch
 	@echo "set-up: quietdial with training and export"
 	@$(PIP) install $(PINS) setuptools
 	@$(PIP) install $(PINS) --no-build-isolation --editable '.[train,export,bench]'
+	@touch $@
+
+$(VENV)/.dialer: $(HOUSE) | $(VENV)/.train
+	@echo "set-up: the VICIdial adapter"
+	@$(PIP) install $(PINS) --no-build-isolation --editable '.[train,export,vicidial]'
 	@touch $@
 
 $(VENV)/.dev: $(HOUSE) | $(VENV)/.train

@@ -6,9 +6,9 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from quietdial.agents.ledger.errors import LedgerError
@@ -162,31 +162,14 @@ class Retention:
                 raise LedgerError(f"retention: {name} = {value!r} must be a number of seconds >= 0")
 
 
-class RuleLike(Protocol):
-    """What of a compliance rule the ledger needs; `envs.regulation.rule.Rule` has it."""
+def terms_of(rule: Any, time_zone: str, first_day: datetime.date) -> Terms:
+    """The terms of a campaign under a compliance rule; two years of retention if it says none.
 
-    id: str
-    counts_cut: bool
-    counts_left: bool
-    counts_amd: bool
-    quarantine_s: float
-    machine_pause_s: float
-    refusal_pause_s: float
-    retention_s: float | None
-
-    @property
-    def all_windows(self) -> Sequence[Any]:
-        """Windows with `kind`, `cap` and `length`."""
-        ...
-
-    @property
-    def attempts(self) -> Any:
-        """Caps on dials to one person."""
-        ...
-
-
-def terms_of(rule: RuleLike, time_zone: str, first_day: datetime.date) -> Terms:
-    """The terms of a campaign under a compliance rule; two years of retention if it says none."""
+    Args:
+        rule: `envs.regulation.rule.Rule`, or what has its fields.
+        time_zone: IANA name of the zone whose midnight ends a day.
+        first_day: first calendar day.
+    """
     caps: Mapping[str, int | None] = {
         name: getattr(rule.attempts, name)
         for name in ("per_day", "per_week", "per_30_days", "per_campaign")

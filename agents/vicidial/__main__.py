@@ -7,6 +7,7 @@ and SIGINT set the level to 1.0 and end it; after SIGKILL the database does.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import signal
@@ -15,11 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from quietdial.agents.ledger import Ledger, read_key
 from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.vicidial.adapter import SAID, Adapter, Answer, Decide, Settings, Tick
 from quietdial.agents.vicidial.database import Database, Login, read_password
 from quietdial.agents.vicidial.errors import DialerError
 from quietdial.agents.vicidial.features import Floor, counters
+from quietdial.agents.vicidial.outcomes import OutcomeFeed
+from quietdial.agents.vicidial.paced import paced_by
 from quietdial.agents.vicidial.rule import level_number, level_of
 from quietdial.agents.vicidial.tables import Reader, Snapshot
 
@@ -51,6 +55,12 @@ def parser(program: str = "python -m quietdial.agents.vicidial") -> argparse.Arg
     )
     flags.add_argument("--window-hours", type=float, default=8.0, help="open hours of the window")
     flags.add_argument("--policy", default="rule", help="rule, or level:2.5 for a constant level")
+    flags.add_argument("--bundle", type=Path, help="exported policy (quietdial export), instead")
+    flags.add_argument("--signers", type=Path, help="who may have signed the bundle")
+    flags.add_argument("--unsigned", action="store_true", help="trust the bundle whoever made it")
+    flags.add_argument("--ledger", type=Path, help="compliance ledger that knows the campaign")
+    flags.add_argument("--ledger-key", type=Path, help="its key; none: LEDGER.key")
+    flags.add_argument("--time-zone", default="Europe/Rome", help="of the database's local time")
     flags.add_argument("--interval", type=float, default=15.0, help="between two decisions [s]")
     flags.add_argument("--lease", type=float, default=3.0, help="worth of a level [s]")
     flags.add_argument("--renew", type=float, default=1.0, help="between two renewals [s]")
@@ -132,8 +142,37 @@ def steer(arguments: list[str], program: str = "python -m quietdial.agents.vicid
     )
     database = Database(login)
     reader = Reader(database, asked.campaign, begin, asked.clock)
-    adapter = Adapter(database, reader, decide_by(asked.policy, floor), settings, note=note)
-    adapter.run(lambda: bool(ended))
+    with contextlib.ExitStack() as stack:
+        kept = _kept(asked, database, begin, stack)
+        if asked.bundle is None:
+            decide = decide_by(asked.policy, floor)
+        else:
+            decide, flush = paced_by(
+                asked.bundle,
+                signers=asked.signers,
+                unsigned=asked.unsigned,
+                agents=asked.agents,
+                window_from=begin,
+                window_s=floor.window_s,
+                kept=kept,
+            )
+            stack.callback(flush)
+        Adapter(database, reader, decide, settings, note=note).run(lambda: bool(ended))
+
+
+def _kept(
+    asked: argparse.Namespace,
+    database: Database,
+    begin: datetime.datetime,
+    stack: contextlib.ExitStack,
+) -> tuple[str, Ledger, OutcomeFeed] | None:
+    """The campaign in the ledger, if one is kept."""
+    if asked.ledger is None:
+        return None
+    key = asked.ledger_key or asked.ledger.with_name(asked.ledger.name + ".key")
+    ledger = stack.enter_context(Ledger(asked.ledger, read_key(key)))
+    feed = OutcomeFeed(database, ledger, asked.campaign, begin, asked.time_zone)
+    return asked.campaign, ledger, feed
 
 
 def main(arguments: list[str]) -> int:

@@ -45,6 +45,9 @@ class OutcomeFeed:
     Each reading begins `OVERLAP_S` before the last one ended; what the ledger knows already is left
     out, so nothing is counted twice, also after a crash.
 
+    Attributes:
+        zone: time zone of the database's local time.
+
     Args:
         database: connection with the adapter's account.
         ledger: the ledger; the campaign's terms must have been agreed on.
@@ -67,7 +70,7 @@ class OutcomeFeed:
         self._campaign = campaign
         self._since = begin
         self._first = begin
-        self._zone = ZoneInfo(time_zone)
+        self.zone = ZoneInfo(time_zone)
 
     def copy(self) -> int:
         """Copy what has ended since the last time; how many calls were new.
@@ -81,7 +84,7 @@ class OutcomeFeed:
             Ended(
                 call_id=uniqueid,
                 campaign=self._campaign,
-                at_ms=round(call_date.replace(tzinfo=self._zone).timestamp() * 1000),
+                at_ms=round(call_date.replace(tzinfo=self.zone).timestamp() * 1000),
                 outcome=outcome_of(status, term_reason, human == "Y"),
                 number=phone or None,
             )

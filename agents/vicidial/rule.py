@@ -7,11 +7,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-_IDLE_SHARE, _WAITING, _OVER_BUDGET = 1, 2, 13
-_ENOUGH_IDLE: Final = 0.45
+IDLE_SHARE, WAITING, OVER_BUDGET = 1, 2, 13
+"""Places of the features that the rule reads in the observation `counters`."""
+ENOUGH_IDLE: Final = 0.45
 """3 x ready agents / agents at work above which the level rises."""
-_SPENT: Final = 0.1
-_THRIFTY: Final = -0.4
+MOST_WAITING: Final = 2
+"""Callees who wait: with so many the level is 1."""
+SPENT: Final = 0.1
+THRIFTY: Final = -0.4
 """Of `over_budget_rate`: above the first the level is 1, below the second it may rise."""
 
 STEP: Final = 0.25
@@ -25,9 +28,9 @@ def level_number(obs: NDArray[np.float32]) -> int:
     1.0 when the budget of silent calls is spent or callees wait, 1.5 when it is far from spent and
     many agents are ready, else 1.25.
     """
-    if obs[_OVER_BUDGET] > _SPENT or obs[_WAITING] >= 2:
+    if obs[OVER_BUDGET] > SPENT or obs[WAITING] >= MOST_WAITING:
         return 0
-    return 2 if obs[_IDLE_SHARE] > _ENOUGH_IDLE and obs[_OVER_BUDGET] < _THRIFTY else 1
+    return 2 if obs[IDLE_SHARE] > ENOUGH_IDLE and obs[OVER_BUDGET] < THRIFTY else 1
 
 
 def level_of(number: int) -> float:

@@ -26,14 +26,15 @@ _CALLS = (
 )
 _LOG = (
     "SELECT COUNT(*), COALESCE(SUM(s.human_answered = 'Y'), 0), "
-    "COALESCE(SUM(l.status IN ('DROP', 'XDROP')), 0) FROM vicidial_log AS l "
+    "COALESCE(SUM(l.status IN ('DROP', 'XDROP')), 0), "
+    "COALESCE(SUM(s.human_answered = 'Y' OR l.status IN ('PU', 'A')), 0) FROM vicidial_log AS l "
     "LEFT JOIN vicidial_statuses AS s ON s.status = l.status "
     "WHERE l.campaign_id = %s AND l.call_date >= %s AND l.call_date < %s"
 )
 # Finished dials of the last hour: older ones weigh next to nothing.
 _RECENT = (
     "SELECT FLOOR(TIMESTAMPDIFF(SECOND, l.call_date, %s) / 5), COUNT(*), "
-    "COALESCE(SUM(s.human_answered = 'Y' OR l.status = 'PU'), 0) FROM vicidial_log AS l "
+    "COALESCE(SUM(s.human_answered = 'Y' OR l.status IN ('PU', 'A')), 0) FROM vicidial_log AS l "
     "LEFT JOIN vicidial_statuses AS s ON s.status = l.status "
     "WHERE l.campaign_id = %s AND l.call_date > %s - INTERVAL 3600 SECOND "
     "AND l.call_date <= %s GROUP BY 1"
@@ -51,11 +52,13 @@ class Tally(NamedTuple):
         calls: rows, finished or answered.
         answered: rows whose status is `human_answered`, drops included.
         drops: DROP and XDROP.
+        picked_up: rows of calls that somebody or something picked up and that went to the queue.
     """
 
     calls: int = 0
     answered: int = 0
     drops: int = 0
+    picked_up: int = 0
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
@@ -167,8 +170,8 @@ class Reader:
         return self._before[1].plus(self._tally(begin, now + datetime.timedelta(seconds=1)))
 
     def _tally(self, begin: datetime.datetime, end: datetime.datetime) -> Tally:
-        ((calls, answered, drops),) = self._database.rows(_LOG, (self._campaign, begin, end))
-        return Tally(int(calls), int(answered), int(drops))
+        (counts,) = self._database.rows(_LOG, (self._campaign, begin, end))
+        return Tally(*(int(value) for value in counts))
 
     def _shown(self) -> Tally:
         found = self._database.rows(_STATS, (self._campaign,))

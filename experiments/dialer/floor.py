@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import zlib
+from collections import Counter
 from typing import Any, Final
 
 import numpy as np
@@ -126,6 +127,16 @@ class SimulatedFloor:
     def totals(self) -> dict[str, float]:
         """Running totals of the day as the simulator knows them (`spec.TOTALS`)."""
         return {name: float(values[0]) for name, values in self._world.totals().items()}
+
+    def counts(self) -> dict[str, int]:
+        """Agents by what they do, as an operator names it."""
+        now = Counter(self._statuses.values())
+        return {
+            "INCALL": now["INCALL", True] + now["QUEUE", True],
+            "READY": now["READY", False],
+            "wrap-up": now["PAUSED", True],
+            "break": now["PAUSED", False],
+        }
 
     def observation(self) -> NDArray[np.float32]:
         """The observation `counters` as the simulator makes it, (22,), for comparison."""

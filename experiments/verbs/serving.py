@@ -158,11 +158,11 @@ class VicidialArgs:
     """
 
     action: Annotated[
-        Literal["setup", "start", "stop", "status", "proof", "loop"], tyro.conf.Positional
+        Literal["setup", "start", "stop", "status", "proof", "loop", "demo"], tyro.conf.Positional
     ]
     """setup: write the SQL that an administrator runs once; start: dial method RATIO at level 1.0;
     stop: dial method MANUAL; status: the lease; proof: kill the adapter on a private MariaDB; loop:
-    the closed loop on a simulated floor against the simulator"""
+    the closed loop on a simulated floor against the simulator; demo: that loop live"""
     campaign: Annotated[str, tyro.conf.Positional] = ""
     """campaign_id"""
     print: bool = True
@@ -191,6 +191,15 @@ class VicidialArgs:
     """loop: simulated hours of each"""
     output: Path | None = None
     """proof, loop: JSON file for the figures"""
+    seconds: float | None = None
+    """demo: how long; none: until Ctrl-C"""
+    speed: float = 30.0
+    """demo: simulated seconds a second, 1 to 120"""
+    bundle: Path | None = None
+    """demo: exported policy of observation counters and action vicidial_level; none: a plain rule
+    is exported first"""
+    scenario: str = "italy-50"
+    """demo: the floor"""
 
 
 def vicidial(args: Args) -> int:
@@ -221,6 +230,8 @@ def _vicidial(asked: VicidialArgs, command: str) -> int:
         return EXIT_OK
     if asked.action in ("proof", "loop"):
         return _dialer_proof(asked, command)
+    if asked.action == "demo":
+        return _demo(asked)
     if not asked.campaign:
         raise ConfigError(f"quietdial vicidial {asked.action} needs the campaign's id")
     return _operate(asked)
@@ -257,6 +268,30 @@ def _operate(asked: VicidialArgs) -> int:
     held = f", level {level} held by {holder} until {until} UTC" if state == "held" else ""
     console_of().print(f"{asked.campaign}: {state}{held}")
     emit({"campaign": asked.campaign, "state": state, "holder": holder, "level": float(level)})
+    return EXIT_OK
+
+
+def _demo(asked: VicidialArgs) -> int:
+    from quietdial.experiments.dialer.demo import run_demo
+
+    if not 1 <= asked.speed <= 120 or (asked.seconds is not None and not asked.seconds > 0):
+        raise ConfigError(
+            f"speed = {asked.speed:g} must be 1 to 120, and seconds = {asked.seconds} above 0"
+        )
+    show = run_demo(
+        console_of(),
+        scenario=asked.scenario,
+        bundle=asked.bundle,
+        speed=asked.speed,
+        seconds=asked.seconds,
+    )
+    returned = ", ".join(f"{s:.1f} s" for s in show.returned_s) or "-"
+    console_of().print(
+        f"{show.silent} silent of {show.answered} answered calls; highest level {show.highest:g}; "
+        f"{show.kills} kills, level 1.0 after: {returned}; in the ledger {show.kept_silent} silent "
+        f"of {show.kept_answered} answered calls that are over, {len(show.faults)} faults"
+    )
+    emit(dataclasses.asdict(show))
     return EXIT_OK
 
 

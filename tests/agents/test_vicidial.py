@@ -7,22 +7,40 @@ import time
 import zlib
 
 import pytest
+from rich.console import Console
 
+from quietdial.agents.bundle.load import load_bundle
 from quietdial.agents.ledger import Ledger, Terms, WindowTerm, make_key
 from quietdial.agents.ledger.reading import verify
+from quietdial.agents.runtime.bundled import tables_of
+from quietdial.agents.runtime.evaluator import MarginalEvaluator
+from quietdial.agents.runtime.memory_ledger import MemoryLedger
+from quietdial.agents.runtime.pacer import Pacer
 from quietdial.agents.vicidial.__main__ import main
 from quietdial.agents.vicidial.adapter import Adapter, Answer, Settings, State
 from quietdial.agents.vicidial.database import AwayError, Database, Login
 from quietdial.agents.vicidial.errors import DialerError
+from quietdial.agents.vicidial.features import counters
 from quietdial.agents.vicidial.guard import Accounts, script
 from quietdial.agents.vicidial.outcomes import OutcomeFeed
+from quietdial.agents.vicidial.paced import PacedDecide, paced_by
+from quietdial.agents.vicidial.rule import level_number, level_of
 from quietdial.agents.vicidial.tables import Reader
+from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.bench.dead_man import GRACE_S, LEASE_S, run_kills
 from quietdial.experiments.cli import main as quietdial
 from quietdial.experiments.dialer import mariadb
+from quietdial.experiments.dialer.demo import chart, run_demo
 from quietdial.experiments.dialer.floor import SimulatedFloor
-from quietdial.experiments.dialer.loop import adapter_login, play_loop, play_simulator
+from quietdial.experiments.dialer.loop import (
+    adapter_login,
+    floor_of,
+    play_loop,
+    play_simulator,
+)
+from quietdial.experiments.dialer.policy import export_level_rule
 from quietdial.experiments.dialer.tables import (
+    CLOCK_QUERY,
     DATABASE,
     OPERATOR_PASSWORD,
     add_campaign,
@@ -399,6 +417,92 @@ def test_loop__is_the_simulator(server, campaign):
     assert looped.error[estimated].max() < 0.03, "answer rates by time, not by decision"
     looped.error[estimated] = 0.0
     assert looped.error.max() < 1e-6
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return export_level_rule(load_scenario("italy-50"), tmp_path_factory.mktemp("export") / "level")
+
+
+def paced(bundle, floor, **kept):
+    return paced_by(
+        bundle,
+        signers=None,
+        unsigned=True,
+        agents=50,
+        window_from=floor.opens,
+        window_s=floor.scenario.episode.duration_s,
+        **kept,
+    )[0]
+
+
+def test_bundle__decides_as_the_rule_after_a_cold_start(server, campaign, bundle):
+    floor = SimulatedFloor(server[1], campaign, "italy-50", seed=7)
+    database = Database(adapter_login(server[0]))
+    reader = Reader(database, campaign, floor.opens, CLOCK_QUERY)
+    decide, known, warm = paced(bundle, floor), floor_of(floor), 0
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET auto_dial_level = '1.2' WHERE campaign_id = %s",
+        campaign,
+    )
+    while floor.elapsed_s < 900:
+        seen = reader.read()
+        answer = decide(seen)
+        if seen.window.answered < 50:
+            assert answer.level == 1.0
+            assert "cold start" in answer.reason
+        elif seen.window.drops > 0.03 * seen.window.answered:
+            assert answer.level == 1.0
+            assert "cap reached" in answer.reason
+        else:
+            warm += 1
+            assert answer.level == level_of(level_number(counters(seen, known)))
+        for _ in range(6):
+            floor.step()
+    assert warm > 5
+    database.close()
+
+
+def test_bundle__more_agents_than_the_roster_is_level_one(server, campaign, bundle, make_adapter):
+    floor = SimulatedFloor(server[1], campaign, "italy-50", seed=7)
+    decide = paced(bundle, floor)
+    adapter = make_adapter(lambda seen: decide(seen._replace(ready=60)))
+    adapter._reader = Reader(adapter._database, campaign, floor.opens, CLOCK_QUERY)
+    done = adapter.tick()
+    assert (done.level, done.answer.fallback) == (1.0, True)
+    assert "60 agents of 50" in done.answer.reason or "agents of 50" in done.answer.reason
+
+
+def test_bundle__that_is_not_for_vicidial_is_refused(server, bundle, tmp_path):
+    with pytest.raises(DialerError, match="allowed signers"):
+        paced_by(bundle, signers=None, unsigned=False, agents=50, window_from=BEGIN, window_s=1.0)
+    tables = tables_of(load_bundle(bundle, unsigned=True))
+    pacer = Pacer(tables, MarginalEvaluator(), MemoryLedger())
+    with pytest.raises(DialerError, match="'vicidial_level'"):
+        PacedDecide(pacer, BEGIN, 28_800.0)
+
+
+def test_demo__kills_the_adapter_and_goes_on():
+    show = run_demo(Console(quiet=True), seconds=20, alive_s=5, speed=40)
+    assert show.kills >= 1
+    assert show.returned_s
+    assert max(show.returned_s) < LEASE_S + GRACE_S + 0.5  # looked at every quarter of a second
+    assert show.highest > 1.0
+    assert show.answered > show.kept_answered > 0
+    assert not show.faults
+
+
+def test_demo__picture():
+    values, styles = [1.0, 1.5, 3.0], ["green"] * 3
+    text = chart(values, (0.75, 3.0), styles, 4, 2.0)
+    lines = text.plain.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith(" 3.00")
+    assert lines[3].startswith(" 0.75")
+    assert lines[0].endswith(" \u2588")
+    assert lines[3].endswith("\u2584\u2588\u2588")
+    assert "\u2504" in lines[1]
 
 
 def test_outcomes__reach_the_ledger_once(server, campaign, tmp_path):

@@ -1,0 +1,66 @@
+"""The plain level rule as a network, so that it can be exported where no run exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from quietdial.agents.bundle.write import Origin, write_policy
+from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.policy import PolicySpec
+from quietdial.agents.vicidial.rule import (
+    ENOUGH_IDLE,
+    IDLE_SHARE,
+    MOST_WAITING,
+    N_LEVELS,
+    OVER_BUDGET,
+    SPENT,
+    THRIFTY,
+    WAITING,
+)
+from quietdial.envs.pacing.spec import observation_fields
+from quietdial.envs.scenario import Scenario
+from quietdial.experiments.dialer.loop import INTERVAL_S
+from quietdial.experiments.export import look
+
+_STEEP: Final = 1000.0
+"""Slope at which tanh is a step."""
+
+
+def level_network(scenario: Scenario) -> LearnedPolicy:
+    """`vicidial.rule.level_number` as weights: a step for each of its four questions.
+
+    Hidden numbers are near -1 or 1. Level 0 wins if one of its two conditions holds, level 2 if
+    both of its own do and level 0 does not win, else level 1.
+    """
+    fields = observation_fields("counters")
+    asked = np.zeros((len(fields), 4))
+    asked[OVER_BUDGET, 0] = asked[WAITING, 1] = asked[IDLE_SHARE, 2] = _STEEP
+    asked[OVER_BUDGET, 3] = -_STEEP
+    limits = _STEEP * np.array([-SPENT, -(MOST_WAITING - 0.5), -ENOUGH_IDLE, THRIFTY])
+    chosen = np.zeros((4, N_LEVELS))
+    chosen[:2, 0] = 1.5
+    chosen[2:, 2] = 1.0
+    bias = np.full(N_LEVELS, -10.0)
+    bias[:3] = 1.5, 0.0, -1.0
+    return LearnedPolicy(
+        layers=(Layer(asked, limits), Layer(chosen, bias)),
+        spec=PolicySpec.of(
+            scenario,
+            observation="counters",
+            action="vicidial_level",
+            fields=fields,
+            n_actions=N_LEVELS,
+            decision_interval_s=INTERVAL_S,
+        ),
+        name="level-rule",
+    )
+
+
+def export_level_rule(scenario: Scenario, folder: Path) -> Path:
+    """Write the network as a bundle into `folder`; two short days show where it is valid."""
+    policy = level_network(scenario)
+    seen, _ = look(policy, scenario, np.array([1, 2]))
+    return write_policy(policy, scenario, folder, seen=seen, origin=Origin(), vectors=1000)
