@@ -7,6 +7,7 @@ do not have; a policy of that kind is refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from quietdial.agents.runtime.errors import PacerError
@@ -90,6 +91,19 @@ class CounterFloor:
         if self.session is not None:
             self.estimates.rest()
         self.session = session
+
+    def warm(self, past: Iterable[tuple[int, int]]) -> None:
+        """Before the first snapshot: the (picked up, finished) dials of past decision intervals.
+
+        For a dialer that has them, oldest first, so that a restart does not start from the prior.
+
+        Raises:
+            PacerError: a snapshot was seen already.
+        """
+        if self._last is not None:
+            raise PacerError("counters: past intervals come before the first snapshot")
+        for picked_up, finished in past:
+            self.estimates.settle(picked_up, finished)
 
     def view(self, seen: Counters) -> View:
         """What the dialer sees.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -169,6 +170,10 @@ class Pacer(Floor):
         view = self.view(now_ms, wide=self._wide)
         self.forget_lost(now_ms)
         return self._decided(now_ms, view)
+
+    def warm(self, past: Iterable[tuple[int, int]]) -> None:
+        """Tell the (picked up, finished) dials of past intervals, see `CounterFloor.warm`."""
+        self._counters.warm(past)
 
     def decide_from(self, seen: Counters, now_ms: int | None = None) -> Decision:
         """What to do now, for a dialer that hands in its counters instead of events.

@@ -9,6 +9,7 @@ plays without.
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -64,12 +65,16 @@ class PacedDecide:
         self._pacer = pacer
         self._from = window_from
         self._kept = kept
+        self._warm = False
         self._picked_up = self._finished = 0
         end = round(1000 * window_s)
         pacer.open_session(Session(0, 0, end, end, (0,) * n_windows, (0,) * n_windows), 0)
 
     def __call__(self, seen: Snapshot) -> Answer:
         """The level for a snapshot."""
+        if not self._warm:
+            self._warm = True
+            self._pacer.warm(_past(seen, self._pacer.tables.step_ms))
         decision = self._pacer.decide_from(self._counters(seen))
         if decision.mode == "stop":
             return Answer(LOWEST, decision.reason, fallback=True)
@@ -106,6 +111,17 @@ class PacedDecide:
             (float(counts.silent), float(counts.answered))
             for counts in ledger.counts(campaign, at_ms)
         )
+
+
+def _past(seen: Snapshot, step_ms: int) -> list[tuple[int, int]]:
+    """Picked-up and finished dials of the last hour by decision interval, oldest first."""
+    picked_up, finished = Counter[int](), Counter[int]()
+    for recent in seen.recent:
+        age = int(1000 * recent.age_s) // step_ms
+        picked_up[age] += recent.answered
+        finished[age] += recent.finished
+    oldest = max(finished, default=-1)
+    return [(picked_up[age], finished[age]) for age in range(oldest, -1, -1)]
 
 
 def paced_by(

@@ -34,8 +34,10 @@ from quietdial.experiments.dialer.tables import make_tables
 
 CAMPAIGN: Final = "DEMO"
 TIME_ZONE: Final = "Europe/Rome"
-LEASE_S: Final = 3.0
+LEASE_S: Final = 2.0
 _FRAME_S: Final = 0.25
+_BEFORE_S: Final = 900.0
+"""The floor has been open so long, at level 1.0, when the first adapter starts [s]."""
 _REST_S: Final = 4.0
 """A new adapter starts so long after the level came back [s]."""
 _WIDTH, _PANEL = 60, 72
@@ -96,6 +98,7 @@ class Stage:
         self._alive_s = alive_s
         self._process: subprocess.Popen[bytes] | None = None
         self._began = time.monotonic()
+        self._from_s = floor.elapsed_s
         self._started = 0.0
         self._killed: float | None = None
         self._back: float | None = None
@@ -130,7 +133,8 @@ class Stage:
 
     def frame(self, speed: float) -> None:
         """Move on to the present."""
-        behind = speed * (time.monotonic() - self._began) - self.floor.elapsed_s
+        passed = time.monotonic() - self._began
+        behind = self._from_s + speed * passed - self.floor.elapsed_s
         if behind > speed * 2:  # a slow machine: show what there is, do not run after it
             self._began += behind / speed
             behind = STEP_S
@@ -151,7 +155,8 @@ class Stage:
     def _act(self, level: float) -> None:
         """Kill the adapter when its time has come, and start the next one."""
         now = time.monotonic()
-        if level != self._level:
+        returned = self._killed is not None and self._back is None and level == 1.0
+        if level != self._level and not returned:
             self.say(f"level {self._level:g} -> {level:g}")
         if self.alive and now - self._started > self._alive_s and level > 1.0 and self._process:
             self._process.kill()
@@ -159,7 +164,7 @@ class Stage:
             self._killed = now
             self.show.kills += 1
             self.say(f"adapter killed (SIGKILL) at level {level:g}", "bold red")
-        elif self._killed is not None and self._back is None and level == 1.0:
+        elif returned and self._killed is not None:
             self._back = now
             passed = now - self._killed
             self.show.returned_s.append(passed)
@@ -247,7 +252,7 @@ def run_demo(
     *,
     scenario: str = "italy-50",
     bundle: Path | None = None,
-    speed: float = 30.0,
+    speed: float = 12.0,
     seconds: float | None = None,
     alive_s: float = 14.0,
 ) -> Show:
@@ -268,7 +273,8 @@ def run_demo(
             root = mariadb.connect(socket)
             make_tables(root, CAMPAIGN)
             floor = SimulatedFloor(root, CAMPAIGN, world, seed=11)
-            floor.step()
+            while floor.elapsed_s < _BEFORE_S:  # at level 1.0, so that counts are there
+                floor.step()
             bundle = bundle or export_level_rule(world, Path(folder) / "bundle")
         ledger = Path(folder) / "ledger"
         key = make_key(Path(folder) / "ledger.key")

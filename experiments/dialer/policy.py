@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +61,9 @@ def level_network(scenario: Scenario) -> LearnedPolicy:
 
 
 def export_level_rule(scenario: Scenario, folder: Path) -> Path:
-    """Write the network as a bundle into `folder`; two short days show where it is valid."""
+    """Write the network as a bundle into `folder`."""
     policy = level_network(scenario)
     seen, _ = look(policy, scenario, np.array([1, 2]))
+    # a rule was trained nowhere, so it knows no other floors
+    seen = replace(seen, present=(1.0, float(scenario.floor.n_agents)), answer_rate=(0.01, 0.99))
     return write_policy(policy, scenario, folder, seen=seen, origin=Origin(), vectors=1000)

@@ -193,7 +193,7 @@ class VicidialArgs:
     """proof, loop: JSON file for the figures"""
     seconds: float | None = None
     """demo: how long; none: until Ctrl-C"""
-    speed: float = 30.0
+    speed: float = 12.0
     """demo: simulated seconds a second, 1 to 120"""
     bundle: Path | None = None
     """demo: exported policy of observation counters and action vicidial_level; none: a plain rule

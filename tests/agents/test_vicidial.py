@@ -464,6 +464,25 @@ def test_bundle__decides_as_the_rule_after_a_cold_start(server, campaign, bundle
     database.close()
 
 
+def test_bundle__a_restarted_adapter_knows_the_answer_rate(server, campaign, bundle):
+    floor = SimulatedFloor(server[1], campaign, "italy-50", seed=7)
+    database = Database(adapter_login(server[0]))
+    reader = Reader(database, campaign, floor.opens, CLOCK_QUERY)
+    first = paced(bundle, floor)
+    while floor.elapsed_s < 900:
+        first(reader.read())
+        for _ in range(6):
+            floor.step()
+    seen = reader.read()
+    second = paced(bundle, floor)
+    first(seen)
+    second(seen)
+    known, again = first._pacer.last_obs, second._pacer.last_obs
+    assert abs(again - known).max() < 0.15
+    assert abs(again - known)[:6].max() == 0.0
+    database.close()
+
+
 def test_bundle__more_agents_than_the_roster_is_level_one(server, campaign, bundle, make_adapter):
     floor = SimulatedFloor(server[1], campaign, "italy-50", seed=7)
     decide = paced(bundle, floor)
@@ -484,7 +503,7 @@ def test_bundle__that_is_not_for_vicidial_is_refused(server, bundle, tmp_path):
 
 
 def test_demo__kills_the_adapter_and_goes_on():
-    show = run_demo(Console(quiet=True), seconds=20, alive_s=5, speed=40)
+    show = run_demo(Console(quiet=True), seconds=18, alive_s=5, speed=20)
     assert show.kills >= 1
     assert show.returned_s
     assert max(show.returned_s) < LEASE_S + GRACE_S + 0.5  # looked at every quarter of a second
