@@ -301,7 +301,8 @@ def troubles(rows: Sequence[RunRow]) -> list[str]:
 def _cells(row: RunRow) -> tuple[str, ...]:
     steps = "" if row.steps is None else f"\n{row.steps / 1e6:.2f}"
     started = "" if row.started is None else f"\n[dim]{row.started[:16].replace('T', ' ')}[/]"
-    who = "" if row.algorithm is None else f"{row.algorithm}\n[dim]{row.scenario}[/]"
+    world = Path(row.scenario or "").name.removesuffix(".yaml")
+    who = "" if row.algorithm is None else f"{row.algorithm}\n[dim]{world}[/]"
     seed = "" if row.seed is None else str(row.seed)
     head = (f"{row.run}{started}", who, seed, f"{row.status}{steps}")
     if row.utilisation is None or row.silent_rate is None:
