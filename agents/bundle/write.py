@@ -211,27 +211,31 @@ def _policy_json(policy: LearnedPolicy, plain: PlainPolicy, contract_hash: str) 
 
 
 def _table_page(name: str, table: Distilled, unit: str, names: list[str]) -> bytes:
-    figures = table.fidelity["figures"]
     lines = [
         f"# {name} as a table",
         "",
-        f"{table.tree.n_leaves} rules, distilled from the policy; each answers in {unit}"
-        " (a residual: to be added to the base value). A row of numbers goes down the tree to one "
-        "rule; behind each rule, the share of decisions that it makes. `policy.onnx` is the policy "
-        "itself; this is what may stand in for it, because it was measured to be good enough:",
+        f"{table.tree.n_leaves} rules, distilled from the policy; each answers in {unit} (of a "
+        "residual policy: what is added to the base value). A decision goes down the tree to one "
+        "rule; behind each rule stands the share of decisions that it makes. Thresholds are "
+        "rounded here, table.json has all digits. `policy.onnx` is the policy itself; this may "
+        "stand in for it, since it was measured to be good enough:",
         "",
-        *(
-            f"- {row['name']}: {row['value']:+.5f} ({row['lo']:+.5f} to {row['hi']:+.5f}), "
-            f"{row['n']} days"
-            for row in figures
-        ),
-        f"- tolerance: {table.fidelity['tolerance']}",
+        *(f"- {_measured(row)}" for row in table.fidelity["figures"]),
+        f"- allowed: {table.fidelity['tolerance']}",
         "",
         "```",
         *readable(table.tree, names),
         "```",
     ]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    """A paired difference in words; shares in points."""
+    factor, unit = (100.0, "points") if row["unit"] == "1" else (1.0, row["unit"])
+    value, lo, hi = (f"{factor * row[key]:+.2f}" for key in ("value", "lo", "hi"))
+    what = str(row["name"]).rpartition("/")[2].replace("_", " ")
+    return f"{what}, table minus policy: {value} ({lo} to {hi}) {unit}, {row['n']} days"
 
 
 def _write(
