@@ -11,6 +11,7 @@ from importlib import metadata
 
 from pydantic import ValidationError
 
+from quietdial.agents.bundle.errors import BundleError
 from quietdial.envs.errors import MissingExtraError, QuietDialError
 from quietdial.envs.scenario import describe_validation_error
 from quietdial.experiments.verbs import (
@@ -125,7 +126,7 @@ def _run(args: Args) -> int:
         return verb(args[1:])
     except ValidationError as error:
         return _fail(describe_validation_error(error, "configuration"))
-    except QuietDialError as error:
+    except (QuietDialError, BundleError) as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]

@@ -201,6 +201,20 @@ def test_signature__by_an_allowed_key_only(
         load_bundle(folder, unsigned=True)
 
 
+def test_main__verifies_and_says_what_it_is(residual: Path, keys: Keys, tmp_path: Path) -> None:
+    def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "quietdial.agents.bundle", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = verify(str(residual), "--unsigned")
+    assert done.returncode == 0, done.stderr
+    assert "good: ppo-lagrangian, residual, bundle" in done.stdout
+    done = verify(str(residual), "--signers", str(keys.signers))
+    assert done.returncode == 2
+    assert done.stderr.startswith("refused: SHA256SUMS.sig: is missing")
+    assert verify(str(residual)).returncode == 2
+
+
 def test_rule_1__other_files_links_and_folders(residual: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(residual, tmp_path / "copy")
     (copy / "more.txt").write_text("x")
