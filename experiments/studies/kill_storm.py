@@ -10,12 +10,8 @@ kills hit the run and not the imports.
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -33,8 +29,9 @@ from quietdial.envs.scenario import changed, load_scenario
 from quietdial.experiments.bench.results import figure, put_figures, result_file
 from quietdial.experiments.proof.parts import Figure, failures
 from quietdial.experiments.proof.runner import sources_sha256
-from quietdial.experiments.rundir import LOCK, make_folder, read_jsonl
+from quietdial.experiments.rundir import make_folder, read_jsonl
 from quietdial.experiments.stats import clopper_pearson
+from quietdial.experiments.studies.nursery import Nursery, Process
 
 NAME: Final = "kill-storm"
 PAGE: Final = Path("docs/resume.md")
@@ -61,6 +58,7 @@ _SMALL: Final = (
 )
 _ON_POLICY: Final = ("--learner.n-steps=16", "--learner.batch-size=64")
 _STORED: Final = ("--learner.batch-size=64", "--learner.learning-starts=256")
+_PRICES: Final = ("--learner.multiplier=fixed", "--learner.conditioned", "50", "500")
 
 RUNS: Final[dict[str, tuple[str, ...]]] = {
     "ppo": ("ppo", *_ON_POLICY),
@@ -72,14 +70,12 @@ RUNS: Final[dict[str, tuple[str, ...]]] = {
     "dqn": ("dqn", *_STORED),
     "qr-dqn": ("qr-dqn", *_STORED),
     "sac": ("sac", *_STORED, "--learner.total-steps=4096"),
-    "ppo-lagrangian, prices as goals": (
+    "ppo-lagrangian, many prices": (
         "ppo-lagrangian",
         *_ON_POLICY,
-        "--learner.conditioned",
-        "50",
-        "500",
+        *_PRICES,
     ),
-    "dqn, prices as goals": ("dqn", *_STORED, "--learner.conditioned", "50", "500"),
+    "dqn, many prices": ("dqn", *_STORED, *_PRICES),
     "ppo-lagrangian, three floors": (
         "ppo-lagrangian",
         *_ON_POLICY,
@@ -211,7 +207,7 @@ def storm_over(
     train += [f"--learner.seed={seed}", f"--runs={folder}"]
     whole, run = folder / "whole", folder / "storm"
     draw = random.Random(f"{name} {seed}")  # noqa: S311  # moments, not secrets
-    with _Nursery() as nursery:
+    with Nursery() as nursery:
         process = nursery.start([*train, "--name=whole"])
         opened = process.wait_until_open(whole)
         _must_end_well(process, whole)
@@ -237,7 +233,7 @@ def storm_over(
     return replace(storm, **compared(run, whole))
 
 
-def _hit(process: _Process, run: Path, draw: random.Random, life_s: float) -> bool:
+def _hit(process: Process, run: Path, draw: random.Random, life_s: float) -> bool:
     """Send a signal at a random moment; False if the process ended before."""
     if draw.random() < 0.1:
         time.sleep(draw.uniform(0.0, 0.2))
@@ -253,7 +249,7 @@ def _hit(process: _Process, run: Path, draw: random.Random, life_s: float) -> bo
     return False
 
 
-def _must_end_well(process: _Process, run: Path) -> None:
+def _must_end_well(process: Process, run: Path) -> None:
     code = process.wait()
     if code != 0:
         raise QuietDialError(f"{run}: ended with {code} though nobody disturbed it")
@@ -321,100 +317,6 @@ def log_rows(run: Path) -> list[dict[str, Any]]:
     """The rows of a run's log without times."""
     rows = read_jsonl(run / "train.jsonl")
     return [{key: row[key] for key in row if not key.startswith("time/")} for row in rows]
-
-
-# -------------------------------------------------------------------------------- processes
-
-
-class _Process:
-    """A run's process: the child of a nursery."""
-
-    def __init__(self, nursery: _Nursery, pid: int) -> None:
-        self.pid = pid
-        self.code: int | None = None
-        self._nursery = nursery
-
-    def wait_until_open(self, run: Path) -> float:
-        """Wait until it works in the run folder, or has ended; when that was [s]."""
-        mine = f"process {self.pid} ".encode()
-        while not self._nursery.ended(self):
-            try:
-                if (run / LOCK).read_bytes().startswith(mine):
-                    break
-            except OSError:
-                pass  # not there yet
-            time.sleep(0.002)
-        return time.monotonic()
-
-    def end(self, number: int) -> int:
-        """Send a signal, unless it has ended, and wait; the exit code, or minus a signal."""
-        if not self._nursery.ended(self):
-            os.kill(self.pid, number)
-        return self.wait()
-
-    def wait(self) -> int:
-        """Wait for its end; the exit code, or minus the signal that ended it."""
-        while not self._nursery.ended(self):
-            time.sleep(0.002)
-        return self.code if self.code is not None else -1
-
-
-class _Nursery:
-    """A process with all libraries loaded that forks runs, one after the other."""
-
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "quietdial.experiments.studies.nursery"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        self._ended: dict[int, int] = {}
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._lines: list[int] = []
-        self._told = threading.Condition()
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self._server.stdout or ():
-            word, number, *code = line.split()
-            with self._told:
-                if word == "ended":
-                    self._ended[int(number)] = int(code[0])
-                else:
-                    self._lines.append(int(number))
-                self._told.notify_all()
-
-    def start(self, arguments: Sequence[str]) -> _Process:
-        """Run `quietdial` with these arguments."""
-        if self._server.stdin is None:
-            raise QuietDialError("the nursery has no input")
-        self._server.stdin.write(json.dumps(list(arguments)) + "\n")
-        with self._told:
-            if not self._told.wait_for(lambda: self._lines, timeout=300):
-                raise QuietDialError("the nursery does not answer")
-            return _Process(self, self._lines.pop())
-
-    def ended(self, process: _Process) -> bool:
-        """Whether a process has ended; its code is known then."""
-        with self._told:
-            process.code = self._ended.get(process.pid)
-        if process.code is None and self._server.poll() is not None:
-            raise QuietDialError("the nursery has ended")
-        return process.code is not None
-
-    def __enter__(self) -> _Nursery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._server.stdin is not None:
-            self._server.stdin.close()
-        self._server.wait()
-        self._reader.join()
-        if self._server.stdout is not None:
-            self._server.stdout.close()
 
 
 # -------------------------------------------------------------------------------- figures
