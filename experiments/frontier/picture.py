@@ -43,9 +43,9 @@ def frontier_picture(found: Frontier) -> Figure:
         f"Throughput against silent calls: {found.scenario}",
         f"{n_days} test days, the same for all; bands and bars: 95 % intervals",
     )
-    upper = axes_at(figure, 1.0, 0.2, 7.35, 0.8)
-    middle = axes_at(figure, 1.0, 0.2, 4.4, 4.05)
-    lower = axes_at(figure, 1.0, 0.2, 1.45, 7.0)
+    upper = axes_at(figure, 1.1, 0.2, 7.35, 0.8)
+    middle = axes_at(figure, 1.1, 0.2, 4.4, 4.05)
+    lower = axes_at(figure, 1.1, 0.2, 1.45, 7.0)
     names = [curve.name for curve in found.curves]
     for curve in found.curves:
         colour, marker = _style(curve.name, names)
@@ -159,8 +159,10 @@ def _draw_prices(axes: Axes, curve: Curve, colour: str, marker: str) -> None:
 def _dress_all(upper: Axes, middle: Axes, lower: Axes, found: Frontier) -> None:
     rate = "silent calls per answered call (%)"
     dress(upper, "", "utilisation\n(% of available agent time)")
-    dress(middle, "", f"points of utilisation\nabove {REFERENCE} at the same rate")
+    dress(middle, "", f"points of utilisation above\n{REFERENCE} at the same rate")
     dress(lower, rate, "agent-hours of work lost\nfor each silent call avoided")
+    for axes in (upper, middle, lower):
+        axes.yaxis.label.set_fontsize(11)
     rates = [100 * p.summary.silent_rate.value for c in found.curves for p in c.points]
     right = 1.08 * max(100 * max(p.cap or 0.0 for c in found.curves for p in c.points), 0.1)
     right = min(right, 1.08 * max(rates))
