@@ -5,11 +5,12 @@ windows, who may be called and what is left of the budget; `reading` checks a le
 statistics that are kept for the regulator. See docs/ledger.md.
 """
 
-from quietdial.agents.ledger.book import Ledger, Permission, Purged, WindowCounts
+from quietdial.agents.ledger.book import Ledger, Purged
 from quietdial.agents.ledger.campaign_book import CampaignBook
 from quietdial.agents.ledger.errors import LedgerError
 from quietdial.agents.ledger.events import Decided, Dialed, Ended
 from quietdial.agents.ledger.persons import make_key, person_of, read_key
+from quietdial.agents.ledger.questions import Permission, WindowCounts
 from quietdial.agents.ledger.terms import Retention, Terms, WindowTerm, terms_of
 
 __all__ = [

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from quietdial.agents.ledger import chain, store
 from quietdial.agents.ledger.errors import LedgerError
@@ -23,49 +21,17 @@ from quietdial.agents.ledger.events import (
     content_text,
 )
 from quietdial.agents.ledger.persons import person_of
-from quietdial.agents.ledger.terms import FOREVER_MS, Retention, Terms, WindowTerm
+from quietdial.agents.ledger.questions import (
+    Permission,
+    WindowCounts,
+    permission,
+    window_counts,
+)
+from quietdial.agents.ledger.tallies import Tallies, wait_class
+from quietdial.agents.ledger.terms import FOREVER_MS, Retention, Terms
 
 Event = Dialed | Ended | Decided
-WAITS_S: Final = (1, 2, 3, 6)
-"""Ends of the classes of waiting times in the statistics; longer ones are in `wait_longer`."""
 _DAY_MS = 86_400_000
-
-
-class WindowCounts(NamedTuple):
-    """The counts of one window as it stands.
-
-    Attributes:
-        window: kind, length and cap.
-        number: its number from 0.
-        answered: calls that a person picked up.
-        silent: of these, silent ones in the rule's numerator.
-        cut, left, amd: silent calls by cause, whether or not they count.
-    """
-
-    window: WindowTerm
-    number: int
-    answered: int
-    silent: int
-    cut: int
-    left: int
-    amd: int
-
-
-class Permission(NamedTuple):
-    """Whether a person may be dialed.
-
-    Attributes:
-        allowed: true: yes.
-        reason: why not; empty if allowed.
-        until_ms: when a pause ends [ms since 1970]; 0: not known or allowed.
-        had_silent: whether the person ever had a silent call that is still known: then only with an
-            agent set aside, where the rule says so.
-    """
-
-    allowed: bool
-    reason: str = ""
-    until_ms: int = 0
-    had_silent: bool = False
 
 
 class Purged(NamedTuple):
@@ -115,6 +81,7 @@ class Ledger:
         except BaseException:
             self._lock.free()
             raise
+        self._tallies = Tallies(self._connection, key)
         self._terms: dict[str, tuple[int, Terms]] = {
             name: (number, Terms.from_json(text))
             for number, name, text in self._connection.execute(
@@ -176,7 +143,7 @@ class Ledger:
             row = self._connection.execute("SELECT id FROM campaigns WHERE name = ?", (campaign,))
             number = int(row.fetchone()[0])
             if old:
-                self._add_new_windows(number, old, terms)
+                self._tallies.add_new_windows(number, old, terms)
             content = {"old": old.to_json() if old else None, "new": text, "why": why}
             chain.append(self._connection, self._key, at_ms, who, "terms", campaign, content)
         self._terms[campaign] = number, terms
@@ -233,9 +200,9 @@ class Ledger:
         if (
             not ended
             and person is not None
-            and not self._allowed(number, terms, person, event.at_ms).allowed
+            and not permission(self._connection, number, terms, person, event.at_ms).allowed
         ):
-            self._count(number, day, "dialed_although_refused")
+            self._tallies.count(number, day, "dialed_although_refused")
         self._connection.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -250,12 +217,12 @@ class Ledger:
                 None if person is None else self._until(terms, event.at_ms),
             ),
         )
-        self._seal_days(number, event.campaign, day, event.at_ms)
-        self._count(number, day, outcome)
+        self._tallies.seal_days(number, event.campaign, day, event.at_ms)
+        self._tallies.count(number, day, outcome)
         if outcome in ANSWERED:
-            self._add_to_windows(number, terms, day, CAUSES.get(outcome))
+            self._tallies.add_to_windows(number, terms, day, CAUSES.get(outcome))
             if wait_ms is not None:
-                self._count(number, day, _wait_class(wait_ms))
+                self._tallies.count(number, day, wait_class(wait_ms))
         return True
 
     def _decided(self, event: Decided) -> bool:
@@ -283,87 +250,6 @@ class Ledger:
             (number, event.call_id),
         ).fetchone()
         return row[0] if row else None
-
-    def _count(self, number: int, day: datetime.date, name: str) -> None:
-        self._connection.execute(
-            "INSERT INTO statistics VALUES (?, ?, ?, 1) "
-            "ON CONFLICT (campaign, day, name) DO UPDATE SET count = count + 1",
-            (number, day.isoformat(), name),
-        )
-
-    def _add_to_windows(
-        self, number: int, terms: Terms, day: datetime.date, cause: str | None
-    ) -> None:
-        one = [int(cause == name) for name in ("cut", "left", "amd")]
-        for window in terms.windows:
-            if window.kind == "hours":
-                continue
-            key = (number, window.kind, window.length, terms.number_of(window, day))
-            self._connection.execute(
-                "INSERT INTO windows VALUES (?, ?, ?, ?, 1, ?, ?, ?) "
-                "ON CONFLICT (campaign, kind, length, number) DO UPDATE SET "
-                "answered = answered + 1, cut = cut + excluded.cut, "
-                '"left" = "left" + excluded."left", amd = amd + excluded.amd',
-                (*key, *one),
-            )
-
-    def _add_new_windows(self, number: int, old: Terms, new: Terms) -> None:
-        """Count the past in windows that the terms did not have before."""
-        known = {(w.kind, w.length) for w in old.windows}
-        fresh = [w for w in new.windows if (w.kind, w.length) not in known and w.kind != "hours"]
-        if not fresh:
-            return
-        for kind, length in {(w.kind, w.length) for w in fresh}:
-            self._connection.execute(
-                "DELETE FROM windows WHERE campaign = ? AND kind = ? AND length = ?",
-                (number, kind, length),
-            )
-        only = Terms(new.rule, tuple(fresh), new.time_zone, new.first_day)
-        rows = self._connection.execute(
-            "SELECT day, outcome FROM calls WHERE campaign = ? AND ended = 1", (number,)
-        ).fetchall()
-        for day, outcome in rows:
-            if outcome in ANSWERED:
-                self._add_to_windows(
-                    number, only, datetime.date.fromisoformat(day), CAUSES.get(outcome)
-                )
-
-    def _seal_days(self, number: int, campaign: str, day: datetime.date, at_ms: int) -> None:
-        """At the first event of a day: write the totals of the day before into the audit trail."""
-        last = self._connection.execute(
-            "SELECT last_day FROM campaigns WHERE id = ?", (number,)
-        ).fetchone()[0]
-        today = day.isoformat()
-        if last is not None and today > last:
-            self._seal(number, campaign, last, at_ms)
-        if last is None or today > last:
-            self._connection.execute(
-                "UPDATE campaigns SET last_day = ? WHERE id = ?", (today, number)
-            )
-        elif today < last:  # a late event of a day that is sealed
-            self._connection.execute(
-                "INSERT OR IGNORE INTO meta VALUES (?, 1)", (f"reseal {number} {today}",)
-            )
-        self._connection.execute(
-            "UPDATE campaigns SET last_ms = max(last_ms, ?) WHERE id = ?", (at_ms, number)
-        )
-
-    def _seal(self, number: int, campaign: str, day: str, at_ms: int) -> None:
-        prefix = f"reseal {number} "
-        again = self._connection.execute(
-            "SELECT name FROM meta WHERE substr(name, 1, ?) = ?", (len(prefix), prefix)
-        ).fetchall()
-        for (name,) in [(prefix + day,), *again]:
-            sealed = name.removeprefix(prefix)
-            counts = dict(
-                self._connection.execute(
-                    "SELECT name, count FROM statistics WHERE campaign = ? AND day = ?",
-                    (number, sealed),
-                )
-            )
-            content = {"day": sealed, "counts": counts}
-            chain.append(self._connection, self._key, at_ms, "ledger", "day", campaign, content)
-            self._connection.execute("DELETE FROM meta WHERE name = ?", (name,))
 
     # --- questions --------------------------------------------------------------------------------
 
@@ -421,49 +307,9 @@ class Ledger:
         """
         with self._asking():
             number, terms = self._campaign(campaign)
-            return self._allowed(number, terms, person_of(self._key, telephone), at_ms)
-
-    def _allowed(self, number: int, terms: Terms, person: bytes, at_ms: int) -> Permission:
-        last = dict(
-            self._connection.execute(
-                "SELECT outcome, max(at_ms) FROM calls WHERE person = ? AND at_ms <= ? "
-                "AND ended = 1 GROUP BY outcome",
-                (person, at_ms),
+            return permission(
+                self._connection, number, terms, person_of(self._key, telephone), at_ms
             )
-        )
-        silent = max((last[name] for name in CAUSES if name in last), default=None)
-        verdicts = [last[name] for name in ("machine", "amd") if name in last]
-        for pause_s, since, reason in (
-            (terms.quarantine_s, silent, "quarantine after a silent call"),
-            (terms.machine_pause_s, max(verdicts, default=None), "pause after a machine"),
-            (terms.refusal_pause_s, last.get("connected"), "pause after a conversation"),
-        ):
-            until = -1 if since is None else since + math.ceil(1000 * pause_s)
-            if at_ms < until:
-                return Permission(False, reason, until, silent is not None)
-        return self._under_caps(number, terms, person, at_ms, silent is not None)
-
-    def _under_caps(
-        self, number: int, terms: Terms, person: bytes, at_ms: int, had_silent: bool
-    ) -> Permission:
-        today = terms.day_of(at_ms)
-        monday = today - datetime.timedelta(today.weekday())
-        for cap, first_day, after_ms, reason in (
-            (terms.per_day, today.isoformat(), -1, "most dials of a day"),
-            (terms.per_week, monday.isoformat(), -1, "most dials of a week"),
-            (terms.per_30_days, "", at_ms - 30 * _DAY_MS, "most dials of 30 days"),
-            (terms.per_campaign, "", -1, "most dials of the campaign"),
-        ):
-            if cap is None:
-                continue
-            dials = self._connection.execute(
-                "SELECT count(*) FROM calls WHERE person = ? AND campaign = ? AND ended = 0 "
-                "AND at_ms <= ? AND day >= ? AND at_ms > ?",
-                (person, number, at_ms, first_day, after_ms),
-            ).fetchone()[0]
-            if dials >= cap:
-                return Permission(False, reason, 0, had_silent)
-        return Permission(True, had_silent=had_silent)
 
     def note(self, campaign: str, at_ms: int, *, who: str, what: str, content: object) -> None:
         """Append an act of a person or of the pacer to the audit trail.
@@ -545,41 +391,6 @@ class Ledger:
     def _changing(self) -> Iterator[None]:
         with self._asking(), store.transaction(self._connection):
             yield
-
-
-def window_counts(
-    connection: sqlite3.Connection, number: int, terms: Terms, at_ms: int
-) -> tuple[WindowCounts, ...]:
-    """The counts of the windows of campaign `number` that the moment lies in."""
-    day = terms.day_of(at_ms)
-    found = []
-    for window in terms.windows:
-        place = terms.number_of(window, day)
-        if window.kind == "hours":
-            row = connection.execute(
-                "SELECT count(*), total(outcome IN ('cut', 'late')), total(outcome = 'left'), "
-                "total(outcome = 'amd') FROM calls WHERE campaign = ? AND ended = 1 "
-                "AND at_ms > ? AND at_ms <= ? "
-                "AND outcome IN ('connected', 'cut', 'late', 'left', 'amd')",
-                (number, at_ms - window.length * 3_600_000, at_ms),
-            ).fetchone()
-        else:
-            row = connection.execute(
-                'SELECT answered, cut, "left", amd FROM windows '
-                "WHERE campaign = ? AND kind = ? AND length = ? AND number = ?",
-                (number, window.kind, window.length, place),
-            ).fetchone() or (0, 0, 0, 0)
-        answered, cut, left, amd = (int(value) for value in row)
-        silent = cut * terms.counts_cut + left * terms.counts_left + amd * terms.counts_amd
-        found.append(WindowCounts(window, place, answered, silent, cut, left, amd))
-    return tuple(found)
-
-
-def _wait_class(wait_ms: int) -> str:
-    for most_s in WAITS_S:
-        if wait_ms <= 1000 * most_s:
-            return f"wait_{most_s}s"
-    return "wait_longer"
 
 
 def _same(what: str, event_id: str, known: tuple[object, ...], now: tuple[object, ...]) -> None:

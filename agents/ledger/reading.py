@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quietdial.agents.ledger import chain, store
-from quietdial.agents.ledger.book import WAITS_S
 from quietdial.agents.ledger.errors import LedgerError
 from quietdial.agents.ledger.events import ANSWERED, CAUSES, OUTCOMES
+from quietdial.agents.ledger.tallies import WAITS_S
 from quietdial.agents.ledger.terms import Terms, WindowTerm
 
 WAIT_NAMES = (*(f"wait_{most_s}s" for most_s in WAITS_S), "wait_longer")

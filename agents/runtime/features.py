@@ -7,6 +7,7 @@ bits come out for the same floor.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -66,7 +67,7 @@ class Features:
         """
         if self.observation == "markov":
             return np.array(self._markov(view), np.float32)
-        numbers = self._counters(view)
+        numbers = counters_of(view, [window.cap for window in self._t.windows])
         if self.needs_ages:
             if ahead is None:
                 raise PacerError(f"observation {self.observation!r} needs the look-ahead")
@@ -79,39 +80,6 @@ class Features:
     def _markov(self, view: View) -> list[float]:
         n, agents = view.n_agents, view.agents
         return [(agents[TALK] + agents[WRAP]) / n, min(view.in_flight / n, 8.0)]
-
-    def _counters(self, view: View) -> list[float]:
-        agents, waiting, n = view.agents, view.waiting, view.n_agents
-        idle, m, cap = agents[IDLE], float(view.present), self._t.cap
-        silent, answered = view.windows[0]
-        left = view.span_ms - view.spent_ms
-        to_come = answered * left / max(view.spent_ms, _SHORTEST_MS)
-        allowed = (cap * (answered + to_come) - silent) / (to_come + 20.0)
-        over = _over_cap(silent, answered, cap)
-        tightest = over
-        for window, counts in zip(self._t.windows[1:], view.windows[1:], strict=True):
-            tightest = max(tightest, _over_cap(*counts, window.cap))
-        return [
-            min(idle, 8) / 4.0,
-            3.0 * idle / m,
-            float(min(waiting, 3)),
-            agents[TALK] / m,
-            3.0 * agents[WRAP] / m,
-            3.0 * agents[BREAK] / n,
-            2.0 * math.sqrt(view.rate) - 1.0,
-            *(2.0 * math.sqrt(_cut(value, 0.0, 1.0)) - 1.0 for value in view.recent),
-            _cut(6.0 * view.in_flight * view.rate / m, 0.0, 12.0),
-            min(math.sqrt(m) / 10.0, 5.0),
-            _cut((silent - cap * answered) / 3.0, -3.0, 3.0),
-            over,
-            1.0 if idle == 0 and waiting == 0 else 0.0,
-            left / view.span_ms,
-            _cut(allowed / cap, 0.0, 3.0),
-            1.0 - agents[OFF] / n,
-            min(view.leaving / m, 1.0),
-            view.list_left,
-            tightest,
-        ]
 
     def _outlook(self, view: View, ahead: LookAhead) -> list[float]:
         root = math.sqrt(view.present)
@@ -157,6 +125,46 @@ class Features:
             view.lines_free / self._t.n_lines,
             *dialed,
         ]
+
+
+def counters_of(view: View, caps: Sequence[float]) -> list[float]:
+    """The observation `counters` without the base of a residual action.
+
+    Args:
+        view: what the dialer sees.
+        caps: allowed silent / answered of each of the rule's windows.
+    """
+    agents, waiting, n = view.agents, view.waiting, view.n_agents
+    idle, m, cap = agents[IDLE], float(view.present), caps[0]
+    silent, answered = view.windows[0]
+    left = view.span_ms - view.spent_ms
+    to_come = answered * left / max(view.spent_ms, _SHORTEST_MS)
+    allowed = (cap * (answered + to_come) - silent) / (to_come + 20.0)
+    over = _over_cap(silent, answered, cap)
+    tightest = over
+    for other, counts in zip(caps[1:], view.windows[1:], strict=True):
+        tightest = max(tightest, _over_cap(*counts, other))
+    return [
+        min(idle, 8) / 4.0,
+        3.0 * idle / m,
+        float(min(waiting, 3)),
+        agents[TALK] / m,
+        3.0 * agents[WRAP] / m,
+        3.0 * agents[BREAK] / n,
+        2.0 * math.sqrt(view.rate) - 1.0,
+        *(2.0 * math.sqrt(_cut(value, 0.0, 1.0)) - 1.0 for value in view.recent),
+        _cut(6.0 * view.in_flight * view.rate / m, 0.0, 12.0),
+        min(math.sqrt(m) / 10.0, 5.0),
+        _cut((silent - cap * answered) / 3.0, -3.0, 3.0),
+        over,
+        1.0 if idle == 0 and waiting == 0 else 0.0,
+        left / view.span_ms,
+        _cut(allowed / cap, 0.0, 3.0),
+        1.0 - agents[OFF] / n,
+        min(view.leaving / m, 1.0),
+        view.list_left,
+        tightest,
+    ]
 
 
 def _cut(x: float, low: float, high: float) -> float:

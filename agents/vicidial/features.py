@@ -1,7 +1,6 @@
 """The observation `counters` from what VICIdial's tables tell.
 
-What is exact and what is approximate stands in docs/vicidial.md. The formulas are those of
-`envs/pacing/features.py`.
+What is exact and what is approximate stands in docs/vicidial.md.
 """
 
 from __future__ import annotations
@@ -9,16 +8,15 @@ from __future__ import annotations
 import datetime
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.agents.runtime.features import counters_of
+from quietdial.agents.runtime.tables import BREAK, IDLE, OFF, STATES, TALK, WRAP
+from quietdial.agents.runtime.view import View
 from quietdial.agents.vicidial.errors import DialerError
 from quietdial.agents.vicidial.tables import Snapshot
-
-N_COUNTERS: Final = 22
-_SHORTEST_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,40 +59,30 @@ def counters(seen: Snapshot, floor: Floor) -> NDArray[np.float32]:
         seen: what the tables said.
         floor: what they do not say.
     """
-    m = float(max(seen.working, 1))
     rate, *recent = rates(seen, floor)
-    silent, answered, cap = seen.window.drops, seen.window.answered, floor.cap
-    spent = min(max((seen.now - floor.window_from).total_seconds(), 0.0), floor.window_s)
-    left = floor.window_s - spent
-    to_come = answered * left / max(spent, _SHORTEST_S)
-    allowed = (cap * (answered + to_come) - silent) / (to_come + 20.0)
-    over = _cut(40.0 * ((silent + 1.5) / (answered + 50.0) - cap), -2.0, 2.0)
-    logged_in = seen.working + seen.paused
-    return np.array(
-        [
-            min(seen.ready, 8) / 4.0,
-            3.0 * seen.ready / m,
-            min(seen.waiting, 3),
-            min(seen.on_call / m, 1.0),
-            3.0 * seen.wrapping / m,
-            min(3.0 * seen.paused / floor.n_agents, 3.0),
-            2.0 * math.sqrt(rate) - 1.0,
-            *(2.0 * math.sqrt(_cut(value, 0.0, 1.0)) - 1.0 for value in recent),
-            _cut(6.0 * seen.in_flight * rate / m, 0.0, 12.0),
-            min(math.sqrt(m) / 10.0, 5.0),
-            _cut((silent - cap * answered) / 3.0, -3.0, 3.0),
-            over,
-            1.0 if seen.ready == 0 and seen.waiting == 0 else 0.0,
-            left / floor.window_s,
-            _cut(allowed / cap, 0.0, 3.0),
-            min(logged_in / floor.n_agents, 1.0),
-            0.0,
-            1.0,
-            over,
-            0.0,
-        ],
-        np.float32,
+    agents = [0] * len(STATES)
+    agents[IDLE], agents[TALK] = seen.ready, seen.on_call
+    agents[WRAP], agents[BREAK] = seen.wrapping, seen.paused
+    agents[OFF] = max(floor.n_agents - sum(agents), 0)
+    spent_s = min(max((seen.now - floor.window_from).total_seconds(), 0.0), floor.window_s)
+    view = View(
+        now_ms=round(1000 * spent_s),
+        agents=agents,
+        n_agents=max(floor.n_agents, sum(agents)),
+        waiting=seen.waiting,
+        in_flight=seen.in_flight,
+        lines_free=0,
+        rate=rate,
+        recent=tuple(recent),
+        windows=[(float(seen.window.drops), float(seen.window.answered))],
+        spent_ms=round(1000 * spent_s),
+        span_ms=round(1000 * floor.window_s),
+        leaving=0,
+        list_left=1.0,
+        cohorts=None,
+        agent_rows=None,
     )
+    return np.array([*counters_of(view, [floor.cap]), 0.0], np.float32)
 
 
 def rates(seen: Snapshot, floor: Floor) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,25 +38,3 @@ def level_of(number: int) -> float:
     if not 0 <= number < N_LEVELS:
         raise ValueError(f"action {number} must lie between 0 and {N_LEVELS - 1}")
     return 1.0 + STEP * number
-
-
-class LevelRule:
-    """`level_number` as a policy (agents/policy.py) of the simulator."""
-
-    name = "level-rule"
-    observation = "counters"
-    action = "vicidial_level"
-    base_theta = 0.02
-    knob_name = None
-    knob = None
-    knob_range = None
-
-    def act(
-        self, obs: NDArray[np.float32], state: object | None = None
-    ) -> tuple[NDArray[Any], object | None]:
-        """Decide for every campaign."""
-        return np.array([level_number(row) for row in obs]), state
-
-    def with_knob(self, value: float) -> LevelRule:
-        """It has no knob."""
-        raise ValueError(f"level-rule has no knob to set to {value}")

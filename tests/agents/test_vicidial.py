@@ -502,8 +502,9 @@ def test_bundle__that_is_not_for_vicidial_is_refused(server, bundle, tmp_path):
         PacedDecide(pacer, BEGIN, 28_800.0)
 
 
+@pytest.mark.slow
 def test_demo__kills_the_adapter_and_goes_on():
-    show = run_demo(Console(quiet=True), seconds=18, alive_s=5, speed=20)
+    show = run_demo(Console(quiet=True), seconds=14, alive_s=4, speed=20)
     assert show.kills >= 1
     assert show.returned_s
     assert max(show.returned_s) < LEASE_S + GRACE_S + 0.5  # looked at every quarter of a second
@@ -559,6 +560,7 @@ def test_outcomes__reach_the_ledger_once(server, campaign, tmp_path):
     database.close()
 
 
+@pytest.mark.slow
 def test_dead_man__after_a_real_kill():
     found = run_kills(2, seed=1)
     assert not found.late
