@@ -10,6 +10,7 @@ import grp
 import logging
 import os
 import pwd
+import resource
 import signal
 import socket
 import ssl
@@ -132,6 +133,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         asked = self._settings
+        _allow_files(2 * asked.max_connections + 64)
         servers: list[asyncio.Server] = []
         async with contextlib.AsyncExitStack() as stack:
             if asked.socket is not None:
@@ -176,6 +178,14 @@ class Server:
 
     def _maker(self, limits: Limits, *, lines: bool) -> Callable[[], Connection]:
         return lambda: Connection(self.service, self.api, limits, lines=lines)
+
+
+def _allow_files(n: int) -> None:
+    """Let the process open so many files and sockets, as far as the system's hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < n:
+        most = n if hard == resource.RLIM_INFINITY else min(n, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _tls(asked: Settings) -> ssl.SSLContext | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from quietdial.envs.loading import write_json_atomic
-from quietdial.experiments.bench.results import figure, result_file, share_figure
+from quietdial.experiments.bench.results import (
+    figure,
+    made_by,
+    put_figures,
+    result_file,
+    share_figure,
+)
 from quietdial.experiments.rundir import writable_file
 from quietdial.experiments.sidecar.bundles import make_bundle
 from quietdial.experiments.sidecar.chaos import BATCH, Chaos, Plan, Storm, damaged_copy
@@ -52,7 +58,9 @@ QUICK: Final = Size(
 )
 
 
-def prove(size: Size, output: Path | None, console: Console, command: str) -> bool:
+def prove(
+    size: Size, output: Path | None, console: Console, command: str, page: Path | None = None
+) -> bool:
     """Play everything, show the figures, write them.
 
     Args:
@@ -60,6 +68,7 @@ def prove(size: Size, output: Path | None, console: Console, command: str) -> bo
         output: JSON file for the figures; None: not written.
         console: where progress goes.
         command: what was typed.
+        page: Markdown file whose table of figures is made anew; None: none.
 
     Returns:
         Whether all figures that must be 0 are 0.
@@ -104,15 +113,34 @@ def prove(size: Size, output: Path | None, console: Console, command: str) -> bo
         )
     if checked.failures:
         console.print(checked.told, highlight=False, markup=False)
+    seeds = f"{SEED} and the next ones: weights, order of faults, requests"
+    result = result_file("sidecar", command, seeds, figures)
+    result["machine"]["load_average"] = round(os.getloadavg()[2], 1)
     if output is not None:
-        seeds = f"{SEED} and the next ones: weights, order of faults, requests"
-        result = result_file("sidecar", command, seeds, figures)
-        result["machine"]["load_average"] = round(os.getloadavg()[2], 1)
         write_json_atomic(output, result)
+    if page is not None:
+        put_figures(page, table(result))
     return all(row["value"] == 0 for row in figures if row["note"].startswith(_MUST))
 
 
 _MUST: Final = "must be 0"
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The figures of a result file as a table for docs/serving.md."""
+    rows = [
+        f"{made_by(result)}",
+        "",
+        "| Figure | Value | 95 % interval | n | What |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["figures"]:
+        unit = "" if row["unit"] == "1" else f" {row['unit']}"
+        value, lo, hi = (f"{row[key]:.3g}" for key in ("value", "lo", "hi"))
+        rows.append(
+            f"| `{row['name']}` | {value}{unit} | {lo} to {hi} | {row['n']:,} | {row['note']} |"
+        )
+    return "\n".join(rows) + "\n"
 
 
 def _never(name: str, found: int, n: int, note: str) -> Figure:

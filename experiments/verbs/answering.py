@@ -29,6 +29,8 @@ class ServeProofArgs:
     """a sample, about a minute"""
     output: Path | None = None
     """JSON file for the figures"""
+    page: Path | None = None
+    """Markdown file whose table of figures is made anew"""
 
 
 def serve(args: Args) -> int:
@@ -45,6 +47,6 @@ def _serve_proof(args: Args) -> int:
     from quietdial.experiments.sidecar.prove import QUICK, WHOLE, prove
 
     size = QUICK if asked.quick else WHOLE
-    passed = prove(size, asked.output, console_of(), command_of("serve", args))
+    passed = prove(size, asked.output, console_of(), command_of("serve", args), asked.page)
     emit({"passed": passed, "output": None if asked.output is None else str(asked.output)})
     return EXIT_OK if passed else EXIT_FAILED
