@@ -92,6 +92,11 @@ class RunConfig(BaseModel):
     learner: LearnerConfig = LearnerConfig()
     judge: JudgeConfig = JudgeConfig()
     export: bool = Field(default=True, description="export the policy to the run's export/ folder")
+    track: Literal["none", "mlflow", "wandb"] = Field(
+        default="none",
+        description="send the run's numbers to MLflow or Weights & Biases too; neither leaves this "
+        "machine unless MLFLOW_TRACKING_URI or WANDB_MODE says so",
+    )
 
 
 def load_run_config(path: str | Path) -> RunConfig:

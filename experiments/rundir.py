@@ -180,6 +180,21 @@ def truncate_jsonl(path: Path, before_step: int, key: str = "step") -> int:
     return len(rows)
 
 
+def at_work(run: Path) -> bool:
+    """Whether a process holds the lock of a run folder at this moment."""
+    try:
+        lock = os.open(run / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def git_state(source: Path) -> dict[str, Any] | None:
     """Commit of the checkout whose root is `source`, and whether tracked files differ from it.
 

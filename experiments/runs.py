@@ -17,7 +17,7 @@ from rich import box
 from rich.table import Table
 
 from quietdial.envs.errors import RunFolderError
-from quietdial.experiments.rundir import RESULT_SCHEMA
+from quietdial.experiments.rundir import RESULT_SCHEMA, at_work
 from quietdial.experiments.stats import Interval
 
 _TRACES: Final = ("manifest.json", "config.yaml", "train.jsonl", "checkpoints", "evaluation.json")
@@ -180,7 +180,8 @@ class RunRow:
 
     Attributes:
         run: path below the folder that was listed.
-        status: running, finished, interrupted or failed; `damaged` if that cannot be told.
+        status: running, finished, interrupted or failed; killed, if it says running and its process
+            is gone; damaged, if that cannot be told.
         reason: why it is damaged, or why it has no figures; None if nothing is wrong.
         algorithm: name of the learner.
         scenario: name or file of the world, as the configuration has it.
@@ -232,7 +233,7 @@ def row_of(run: Path, name: str) -> RunRow:
     config = manifest["config"]
     known: dict[str, Any] = {
         "run": name,
-        "status": manifest["status"],
+        "status": _status(run, manifest["status"]),
         "algorithm": _text(setting(config, "learner.algorithm")),
         "scenario": _text(setting(config, "scenario")),
         "seed": _whole(setting(config, "learner.seed")),
@@ -245,6 +246,11 @@ def row_of(run: Path, name: str) -> RunRow:
         return RunRow(**known, **_judged(read_result(run)))
     except RunFolderError as error:
         return RunRow(**known, reason=_short(error, run))
+
+
+def _status(run: Path, said: str) -> str:
+    """The manifest's status; `killed` if it says running and no process is at work there."""
+    return "killed" if said == "running" and not at_work(run) else said
 
 
 def _judged(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -404,7 +404,7 @@ class KVWriterFormat(KVWriter):
         row: dict[str, Any] = {"step": int(step)}
         for key, value in sorted(key_values.items()):
             excluded = key_excluded.get(key) or ()
-            number = _number(value)
+            number = scalar_of(value)
             if number is not None and "tensorboard" not in excluded:
                 numbers[key] = float(number)
             if "json" not in excluded and (number is not None or isinstance(value, str)):
@@ -421,7 +421,7 @@ class KVWriterFormat(KVWriter):
         self.writer.flush()
 
 
-def _number(value: object) -> int | float | None:
+def scalar_of(value: object) -> int | float | None:
     """The value as a Python number, None if it is not one number."""
     if isinstance(value, bool | int | float):
         return value

@@ -66,6 +66,7 @@ from quietdial.experiments.tensorboard import (
     final_scalars,
     forget_events,
 )
+from quietdial.experiments.tracking import TrackingFormat, require_sink
 
 POLICY_FOLDER = "policy"
 """Checkpoint of the tuned policy in a run folder."""
@@ -103,6 +104,7 @@ def run_training(
         RunFolderError: the run folder is in use or cannot be written.
     """
     plan = Plan.of(config)
+    require_sink(config.track)
     folder = RunFolder.create(
         config.runs,
         config.name,
@@ -237,6 +239,9 @@ def carry_out(
         report.write(found, folder.path, extra, command)
         with RunWriter(folder.path, suffix=VERDICT_SUFFIX) as writer:
             _show(found, best, scenario, writer, trained.steps, command)
+        with TrackingFormat(config.track, folder.path, plan.values) as sink:
+            _, over_best_rule = found.over_best_rule()
+            sink.send(final_scalars(found.summaries[0], over_best_rule.value), trained.steps)
         exported = None
         if config.export:
             exported = _export(best, scenario, folder.path, console, command)
@@ -324,7 +329,9 @@ def _train(
             writer = stack.enter_context(RunWriter(folder.path, purge_step))
             if point is None:
                 _introduce(plan, writer)
-            logger = Logger(str(folder.path), [KVWriterFormat(writer, folder.path / LOG_FILE)])
+            own = KVWriterFormat(writer, folder.path / LOG_FILE)
+            sink = stack.enter_context(TrackingFormat(plan.config.track, folder.path, plan.values))
+            logger = Logger(str(folder.path), [own, sink])
         bar = stack.enter_context(progress_bar(console, "live"))
         task = bar.add_task(
             "training",

@@ -15,7 +15,13 @@ from quietdial.experiments.comparison.pictures import draw
 from quietdial.experiments.comparison.reading import LeftOut, read_runs
 from quietdial.experiments.comparison.words import blocks, prefix_of
 from quietdial.experiments.plots import png_bytes
-from quietdial.experiments.rundir import RESULT_SCHEMA, make_folder, provenance, writable_folder
+from quietdial.experiments.rundir import (
+    RESULT_SCHEMA,
+    make_folder,
+    provenance,
+    writable_file,
+    writable_folder,
+)
 from quietdial.experiments.stats import Interval
 
 
@@ -36,7 +42,9 @@ class Compared:
     result: dict[str, Any]
 
 
-def compare_runs(paths: Sequence[Path], out: Path, by: str, command: str) -> Compared:
+def compare_runs(
+    paths: Sequence[Path], out: Path, by: str, command: str, page: Path | None = None
+) -> Compared:
     """Compare runs and write `comparison.{md,html,json}`, pictures and TensorBoard runs.
 
     Args:
@@ -44,6 +52,8 @@ def compare_runs(paths: Sequence[Path], out: Path, by: str, command: str) -> Com
         out: folder for the files.
         by: setting that makes the groups; see `reading.read_runs`.
         command: the command that asked for it, for the files.
+        page: Markdown file that gets the report too, its pictures in `figures/` beside it under
+            its own name; None for none.
 
     Raises:
         QuietDialError: nothing to compare, or nothing can be written there.
@@ -62,6 +72,11 @@ def compare_runs(paths: Sequence[Path], out: Path, by: str, command: str) -> Com
     text = blocks(sections, left_out, by, command)
     write_text_atomic(out / "comparison.md", markdown(text, "figures/"))
     write_text_atomic(out / "comparison.html", document(text, pictures))
+    if page is not None:
+        beside = make_folder(writable_file(page).parent / "figures")
+        for name, content in pictures.items():
+            write_bytes_atomic(beside / f"{page.stem}-{name}", content)
+        write_text_atomic(page, markdown(text, f"figures/{page.stem}-"))
     result = _result(sections, left_out, by, command)
     write_json_atomic(out / "comparison.json", result)
     write_boards(sections, out / "tensorboard", by)

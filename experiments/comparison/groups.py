@@ -397,7 +397,7 @@ def _notes(runs: Sequence[JudgedRun], n_days: int) -> list[str]:
     return notes
 
 
-_FREE: Final = frozenset({"learner.seed", "name", "runs"})
+_FREE: Final = frozenset({"learner.seed", "name", "runs", "track", "export"})
 
 
 def _differing(runs: Sequence[JudgedRun]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,8 @@ class JudgedRun:
         rules: the rules judged beside it, by name.
         curves: steps and values of `CURVES` by name, (K, 2) each, rising; those that it logged.
         config: its configuration.
+        command: the command that made it; empty if that is not known.
+        commit: the commit it was made at, marked if files differed; empty if not known.
     """
 
     name: str
@@ -98,6 +101,8 @@ class JudgedRun:
     rules: Mapping[str, JudgedRule]
     curves: Mapping[str, FloatArray]
     config: Mapping[str, Any]
+    command: str
+    commit: str
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,20 @@ def _read_run(folder: Path, name: str, by: str) -> JudgedRun:
         rules={rule: _rule(days[rule], tuning.get(rule), rate) for rule in others},
         curves=curves,
         config=config,
+        **_origin(manifest),
     )
+
+
+def _origin(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Command and commit of a run, from its manifest."""
+    started = manifest.get("run")
+    started = started if isinstance(started, dict) else {}
+    command, git = started.get("command"), started.get("git")
+    commit = ""
+    if isinstance(git, dict) and isinstance(git.get("commit"), str):
+        commit = git["commit"][:12] + (" with changes" if git.get("dirty") else "")
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    return {"command": shlex.join(words), "commit": commit}
 
 
 def _group(config: Mapping[str, Any], by: str, name: str) -> str:

@@ -45,7 +45,7 @@ PICTURES = (
 def blocks(
     sections: Sequence[Section], left_out: Sequence[LeftOut], by: str, command: str
 ) -> list[Block]:
-    """The whole report."""
+    """The whole report; `command` is the one that asked for it."""
     found: list[Block] = [Heading(QUESTION, 1)]
     several = len(sections) > 1
     if several:
@@ -64,8 +64,18 @@ def blocks(
         found.append(Items(tuple(f"`{one.name}`: {one.reason}" for one in left_out)))
     found.append(Heading("How to read this"))
     found.append(Items(_legend(by)))
-    found.append(Paragraph(f"Made by: `{command}`"))
+    found.append(Paragraph(f"Made by: `{command}`. {_origin(sections)}"))
     return found
+
+
+def _origin(sections: Sequence[Section]) -> str:
+    """How the runs were made: the command of one, and their commits."""
+    runs = [run for section in sections for group in section.groups for run in group.runs]
+    said = f"The run `{runs[0].name}` by: `{runs[0].command}`." if runs[0].command else ""
+    commits = sorted({run.commit for run in runs if run.commit})
+    if commits:
+        said += f" Commit of the runs: {', '.join(commits)}."
+    return said
 
 
 def prefix_of(section: Section, sections: Sequence[Section]) -> str:
@@ -191,9 +201,8 @@ def _costs(section: Section, leader: Group) -> list[str]:
 
 def _against_rule(section: Section, group: Group) -> str:
     rate = "tuned to the same silent rate" if section.best_rule_tuned else "at its own silent rate"
-    bring = "brings" if group.over_rule.value >= 0 else "costs"
     return (
-        f"Against `{section.best_rule}`, the best rule, {rate}, {group.name} {bring} "
+        f"Against `{section.best_rule}`, the best rule, {rate}, {group.name} has "
         f"{points(group.over_rule)} points of utilisation and "
         f"{_signed(group.conversations_over_rule)} conversations per agent-hour: "
         f"{significance(group.over_rule)} the rule."
@@ -221,10 +230,17 @@ def _against(pair: Pair, section: Section) -> str:
     return (
         f"{pair.b}{broken} instead of {pair.a}: {points(_turned(pair.utilisation))} points and "
         f"{_signed(_turned(pair.conversations_per_agent_h))} conversations per agent-hour as "
-        f"judged; at equal silent rate {points(equal)} points, {significance(equal)} {pair.a}. "
-        f"A run of {pair.b} is the better one with probability "
-        f"{_complement(pair.improvement).text(scale=1, digits=2, unit='')}."
+        f"judged; at equal silent rate {points(equal)} points, {significance(equal)} {pair.a}."
+        f"{_probability(pair)}"
     )
+
+
+def _probability(pair: Pair) -> str:
+    """How often a run of the second group is the better one; nothing for single runs."""
+    if pair.n_seeds < 2:
+        return ""
+    share = _complement(pair.improvement).text(scale=1, digits=2, unit="")
+    return f" A run of {pair.b} is the better one with probability {share}."
 
 
 def _turned(gap: Interval) -> Interval:
@@ -316,7 +332,7 @@ def _pairs_table(section: Section) -> Grid:
             points(pair.at_equal_rate),
             _signed(pair.conversations_per_agent_h),
             points(pair.silent_rate),
-            pair.improvement.text(scale=1, digits=2, unit=""),
+            pair.improvement.text(scale=1, digits=2, unit="") if pair.n_seeds > 1 else "-",
         )
         for pair in section.pairs
     ]

@@ -43,6 +43,8 @@ def runs(args: Args) -> int:
     console.print(runs_table(rows))
     for line in troubles(rows):
         console.print(line, markup=False)
+    if any(row.status == "killed" for row in rows):
+        console.print("killed: its process is gone; go on with: quietdial resume RUN")
     console.print(
         "Figures on the test days; limit: upper end of the 95 % interval, which must be within "
         "the cap. Best rule: at equal silent rate. Which is better, and why: quietdial compare"
@@ -60,6 +62,8 @@ class CompareArgs:
     """folder for report, figures and TensorBoard's aggregate runs"""
     by: str = "learner.algorithm"
     """setting that makes the groups, such as learner.net; run: every run by itself"""
+    page: Path | None = None
+    """Markdown file that gets the report too, with its pictures in figures/ beside it"""
 
 
 def compare(args: Args) -> int:
@@ -72,7 +76,8 @@ def compare(args: Args) -> int:
 
     console = console_of()
     with console.status("reading and comparing the runs"):
-        found = compare_runs(asked.runs, asked.out, asked.by, command_of("compare", args))
+        command = command_of("compare", args)
+        found = compare_runs(asked.runs, asked.out, asked.by, command, asked.page)
     emit(found.result)
     console.print(f"[bold]{QUESTION}[/]")
     for section in found.sections:

@@ -5,19 +5,15 @@ Set QUIETDIAL_SCREENSHOTS to a folder to keep the screenshots.
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from quietdial.experiments.comparison.command import compare_runs
 from quietdial.experiments.plots import (
@@ -155,78 +151,16 @@ def _write_comparison(root: Path, make_run: Callable[..., Path]) -> None:
 
 @pytest.fixture(scope="module")
 def address(
-    tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_run: Callable[..., Path],
+    serve_tensorboard: Callable[[Path], AbstractContextManager[str]],
 ) -> Iterator[str]:
     """A running TensorBoard over a run and a comparison, on a port that it chose itself."""
     logs = tmp_path_factory.mktemp("tensorboard")
     _write_run(logs / "runs" / RUN)
     _write_comparison(logs, make_run)
-    script = Path(sys.executable).with_name("tensorboard")
-    command = [str(script)] if script.exists() else [sys.executable, "-m", "tensorboard.main"]
-    output = logs / "server.txt"
-    with output.open("wb") as sink:
-        server = subprocess.Popen(
-            [*command, "--logdir", str(logs / "runs"), "--host", "127.0.0.1", "--port", "0"],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        deadline = time.monotonic() + DEADLINE_S
-        found = None
-        while found is None:
-            text = output.read_text(errors="replace")
-            assert server.poll() is None, f"tensorboard ended: {text}"
-            assert time.monotonic() < deadline, f"tensorboard did not start: {text}"
-            found = re.search(r"at (http://127\.0\.0\.1:\d+)/", text)
-            time.sleep(0.2)
-        yield found.group(1)
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium with an empty profile."""
-    chromium = shutil.which("chromium") or "/usr/bin/chromium"
-    chromedriver = shutil.which("chromedriver") or "/usr/bin/chromedriver"
-    for program in (chromium, chromedriver):
-        if not Path(program).exists():
-            pytest.skip(f"{program} is missing; install: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1600,1200",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    kept = os.environ.get("QUIETDIAL_SCREENSHOTS")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    with serve_tensorboard(logs / "runs") as found:
+        yield found
 
 
 def _wait_until(ready: Callable[[], bool], what: Callable[[], str]) -> None:

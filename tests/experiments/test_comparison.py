@@ -210,8 +210,12 @@ def test_compare__of_two_single_runs_speaks_of_days_only(
     make_run(tmp_path, "good", 1, utilisation=0.845, silent_rate=0.028, name="a")
     make_run(tmp_path, "good", 1, utilisation=0.80, silent_rate=0.02, name="b")
     out = tmp_path / "out"
-    code = main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), f"--out={out}", "--by=run"])
-    assert code == EXIT_OK
+    page = tmp_path / "docs" / "two.md"
+    both = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(["compare", *both, f"--out={out}", "--by=run", f"--page={page}"]) == EXIT_OK
+    for picture in re.findall(r"\((figures/[^)]+)\)", page.read_text(encoding="utf-8")):
+        assert picture.startswith("figures/two-")
+        assert (page.parent / picture).is_file()
     said = capsys.readouterr().out
     assert "The busiest group that keeps it is a" in said
     assert "b instead of a" in said

@@ -40,16 +40,19 @@ def _finished(root: Path, name: str, *, silent: float = 0.028, feasible: bool = 
 def test_runs__tells_status_and_key_figures(tmp_path: Path, capsys: Any) -> None:
     _finished(tmp_path, "good")
     _finished(tmp_path / "sweep" / "inner", "too-silent", silent=0.0295, feasible=False)
-    RunFolder.create(tmp_path, "going-on", CONFIG)
+    at_work = RunFolder.create(tmp_path, "going-on", CONFIG)
+    RunFolder.create(tmp_path, "killed-one", CONFIG).release()
     assert main(["runs", str(tmp_path), "--json"]) == EXIT_OK
     listed = {row["run"]: row for row in json.loads(capsys.readouterr().out)["runs"]}
-    assert set(listed) == {"good", "sweep/inner/too-silent", "going-on"}
+    assert set(listed) == {"good", "sweep/inner/too-silent", "going-on", "killed-one"}
+    assert listed["killed-one"]["status"] == "killed"
     good, bad, running = listed["good"], listed["sweep/inner/too-silent"], listed["going-on"]
     assert (good["status"], good["algorithm"], good["seed"]) == ("finished", "a2c", 3)
     assert (good["steps"], good["cap"], good["keeps_cap"]) == (2048, 0.03, True)
     assert good["over_best_rule"]["value"] == -0.012
     assert (bad["keeps_cap"], bad["feasible"]) == (False, False)
     assert (running["status"], running["utilisation"]) == ("running", None)
+    at_work.release()
     assert main(["runs", str(tmp_path)]) == EXIT_OK
     text = capsys.readouterr().out
     for part in ("good", "going-on", "3 kept", "NOT kept", "infeasible", "-1.20 ± 0.20", "83.00"):
