@@ -33,8 +33,8 @@ except ImportError as error:  # pragma: no cover - tested in a bare environment
 MOST_COST: Final = 0.02
 """Most time that writing training states may take, as a share of training."""
 
-CHEAP_S: Final = 0.5
-"""A training state that is written in this time is written with every checkpoint."""
+SMALL_BYTES: Final = 16 * 1024 * 1024
+"""A training state that is not larger is written with every checkpoint."""
 
 
 class Keeper:
@@ -57,6 +57,7 @@ class Keeper:
         self._saved: Path | None = None
         self._saved_step = -1
         self._cost_s = 0.0
+        self._bytes = 0
         self._written_s = time.perf_counter()
 
     def go_on_from(self, point: ResumePoint) -> None:
@@ -97,7 +98,8 @@ class Keeper:
         """
         if self._root is not None and self._weights and self._saved_step != self.step:
             began_s = time.perf_counter()
-            due = must or self._cost_s < max(CHEAP_S, MOST_COST * (began_s - self._written_s))
+            afforded_s = MOST_COST * (began_s - self._written_s)
+            due = must or self._bytes <= SMALL_BYTES or self._cost_s < afforded_s
             state = training() if training is not None and due else None
             policy = self.policy()
             says = PolicyState(
@@ -123,6 +125,7 @@ class Keeper:
             self.spent_s += now_s - began_s
             if state is not None:
                 self._written_s, self._cost_s = now_s, now_s - began_s
+                self._bytes = sum(path.stat().st_size for path in self._saved.iterdir())
         return self._saved
 
     def complete(self) -> Path | None:

@@ -22,13 +22,13 @@ from typing import Any, Final
 from rich.console import Console
 
 from quietdial.agents.checkpoint import ResumePoint, checkpoints_in, resume_point, weights_sha256
-from quietdial.agents.learners.config import AlgorithmName, LearnerConfig
+from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.training import TrainedPolicy, train
 from quietdial.envs.errors import RunFolderError
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import load_scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
-from quietdial.experiments.proof.parts import FAILURES, Figure, failures
+from quietdial.experiments.bench.results import put_figures, result_file
+from quietdial.experiments.proof.parts import Figure, failures
 from quietdial.experiments.stats import clopper_pearson
 
 NAME: Final = "damaged-checkpoints"
@@ -38,9 +38,6 @@ DAMAGES: Final = 1500
 
 FAULTS: Final = 25
 """Full disks and limits of file size, each."""
-
-COSTS: Final[tuple[AlgorithmName, ...]] = ("ppo-lagrangian", "dqn")
-"""Algorithms whose checkpoints are timed; those of the last hold a store of transitions."""
 
 _SMALL: Final[dict[str, Any]] = {
     "total_steps": 2048,
@@ -62,7 +59,6 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     """Do all damages and faults, show the table and write the figures; see command.py."""
     rows = damages(work, DAMAGES, console.print)
     rows += faults(work, FAULTS, console.print)
-    rows += costs(work, console.print)
     text = markdown(rows)
     console.print(text, highlight=False)
     if output is not None:
@@ -325,26 +321,6 @@ def _goes_on(algorithm: str, root: Path, weights: str) -> str:
     return "" if same else "other weights"
 
 
-# -------------------------------------------------------------------------------- what they cost
-
-
-def costs(work: Path, say: Callable[[str], None]) -> list[Figure]:
-    """Share of training that goes into checkpoints at the default settings, between two of them."""
-    rows = []
-    for algorithm in COSTS:
-        root = work / "cost"
-        shutil.rmtree(root, ignore_errors=True)
-        defaults = LearnerConfig.preset(algorithm)
-        every = defaults.checkpoint_every * defaults.rollouts_per_report * defaults.rollout_steps
-        config = LearnerConfig.preset(algorithm, total_steps=2 * every + defaults.rollout_steps)
-        trained = train(config, load_scenario("italy-50"), checkpoints=root)
-        share = trained.checkpoints_s / trained.elapsed_s
-        note = f"{trained.checkpoints_s:.2f} s of {trained.elapsed_s:.0f} s for three checkpoints"
-        rows.append(figure(f"{algorithm}/cost", share, "1", share, share, 3, note))
-        say(f"{algorithm}: {note}")
-    return rows
-
-
 # -------------------------------------------------------------------------------- the page
 
 
@@ -352,18 +328,8 @@ def markdown(rows: list[Figure]) -> str:
     """The table of the page."""
     lines = ["| damage or fault | tried | failed | 95 % bound |", "|---|---:|---:|---:|"]
     for row in rows:
-        if row["unit"] != FAILURES:
-            continue
         name = row["name"].removesuffix("/not found").removesuffix("/lost")
         bound = clopper_pearson(int(row["value"]), row["n"]).hi
         shown = f"**{name}**" if name == "all" else name
         lines.append(f"| {shown} | {row['n']} | {row['value']:g} | {100 * bound:.2g} % |")
-    shares = [
-        f"{row['name'].removesuffix('/cost')} {100 * row['value']:.2f} %"
-        for row in rows
-        if row["name"].endswith("/cost")
-    ]
-    if shares:
-        said = ", ".join(shares)
-        lines += ["", f"Share of training that goes into checkpoints on italy-50: {said}."]
     return "\n".join(lines)

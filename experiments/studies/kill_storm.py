@@ -10,6 +10,7 @@ kills hit the run and not the imports.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import signal
 import time
@@ -304,6 +305,7 @@ def shown_in_tensorboard(run: Path) -> Counter[tuple[str, int]]:
     """How many values TensorBoard shows of each tag at each step."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every purge
     everything = {"scalars": 0, "tensors": 0, "images": 0}
     events = EventAccumulator(str(run), size_guidance=everything).Reload()
     tags = events.Tags()
