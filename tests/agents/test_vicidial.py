@@ -26,7 +26,6 @@ from quietdial.agents.vicidial.outcomes import OutcomeFeed
 from quietdial.agents.vicidial.paced import PacedDecide, paced_by
 from quietdial.agents.vicidial.rule import level_number, level_of
 from quietdial.agents.vicidial.tables import Reader
-from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.bench.dead_man import GRACE_S, LEASE_S, run_kills
 from quietdial.experiments.cli import main as quietdial
 from quietdial.experiments.dialer import mariadb
@@ -420,8 +419,10 @@ def test_loop__is_the_simulator(server, campaign):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return export_level_rule(load_scenario("italy-50"), tmp_path_factory.mktemp("export") / "level")
+def bundle(server, tmp_path_factory):
+    add_campaign(server[1], "EXPORT")
+    floor = SimulatedFloor(server[1], "EXPORT", "italy-50", seed=5)
+    return export_level_rule(floor, tmp_path_factory.mktemp("export") / "level", 5.0)
 
 
 def paced(bundle, floor, **kept):
