@@ -234,7 +234,6 @@ class BundleDecider:
         except KeyError as error:
             name = str(error.args[0])
             return self.fallback(ask, "missing_feature", f"{name} was not told")
-        rung = "policy"
         try:
             answers = self.policy.answer(inputs)
         except (BundleError, ArithmeticError, ValueError) as error:
@@ -247,7 +246,7 @@ class BundleDecider:
         if self._memory:
             campaign.hidden, campaign.cell = answers.hidden, answers.cell
             campaign.memory_at = ask.observed_at
-        return Verdict(answer, rung, choice=_choice(answers))
+        return Verdict(answer, "policy", choice=_choice(answers))
 
     def _by_table(self, ask: Ask, inputs: Inputs, why: str) -> Verdict:
         """The policy failed although its inputs are right: the table, if there is one."""
