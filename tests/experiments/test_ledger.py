@@ -48,7 +48,7 @@ def lines_of(path):
 def test_report__is_what_the_ledger_holds(path, tmp_path, capsys):
     assert main(["ledger", "report", str(path), "--output", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    head = re.search(r"head of the audit trail: ([0-9a-f]{64})", shown).group(1)
+    (head,) = re.findall(r"head of the audit trail: ([0-9a-f]{64})", shown)
     rows = lines_of(tmp_path / "out" / "days.csv")
     assert [(r["answered"], r["silent"]) for r in rows] == [
         ("100", s) for s in ("1", "1", "3", "3", "5")
