@@ -98,6 +98,7 @@ def _tune(
                 search_alg=_Searcher(config, manifest, suggestions, command),
                 scheduler=scheduler,
                 num_samples=suggestions.left,
+                reuse_actors=True,  # importing torch and the kernels takes longer than many a trial
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
