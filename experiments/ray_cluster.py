@@ -28,8 +28,9 @@ _QUIET: Final = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
-"""No telemetry; work where we are; only our own files; Ctrl-C is ours."""
+"""No telemetry; work where we are; only our own files; Ctrl-C is ours; time for a checkpoint."""
 
 _PATIENCE_S: Final = 5.0
 
@@ -74,7 +75,11 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     if ray.is_initialized():
         raise ConfigError("Ray is in use in this process already; end that session first")
     folder: str | None = None
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {**_QUIET, "OMP_NUM_THREADS": "1"}},
+    }
     if address is not None:
         _check_answers(address)
         options |= {"address": address}

@@ -198,7 +198,7 @@ def rule_contract(rule: Rule, scenario: Scenario, seen: Seen) -> dict[str, Any]:
         "kind": "rule",
         "algorithm": rule.name,
         "observation": "none",
-        "knowledge": "believed",
+        "knowledge": getattr(rule, "knowledge", "believed"),
         "recurrent": {"is": False, "size": 0},
         "features": [],
         "normalisation": {"kind": "none", "note": "a rule has no network"},

@@ -38,6 +38,7 @@ _TOLD_AS: Final[Mapping[str, Outcome]] = {
     "amd": "machine_verdict",
 }
 """And back; a dialer cannot tell people and machines among those that were cut."""
+_UNANSWERED: Final[Outcome] = "unanswered"
 _MOST_WAITING = 64
 
 
@@ -73,7 +74,7 @@ class CampaignBook:
         """Outcomes that became certain in [from_ms, until_ms)."""
         told: Counter[Outcome] = Counter()
         for outcome, n in self._ledger.outcomes(self._campaign, from_ms, until_ms).items():
-            told[_TOLD_AS.get(outcome, "unanswered")] += n
+            told[_TOLD_AS.get(outcome) or _UNANSWERED] += n
         return Tally(*(told[outcome] for outcome in OUTCOMES))
 
     def open_dials(self, from_ms: int) -> tuple[OpenDial, ...]:

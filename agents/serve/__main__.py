@@ -14,6 +14,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit code."""
     try:
         from quietdial.agents.bundle.errors import BundleError
+        from quietdial.agents.ledger.errors import LedgerError
         from quietdial.agents.serve.errors import ServeError
         from quietdial.agents.serve.server import Server
         from quietdial.agents.serve.settings import settings_of
@@ -30,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     try:
         asyncio.run(run())
-    except (ServeError, BundleError) as error:
+    except (ServeError, BundleError, LedgerError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"cannot listen: {error.strerror or error}")

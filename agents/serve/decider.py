@@ -34,7 +34,8 @@ KNOWN_CALLS: Final = 4096
 """Calls of a campaign that are remembered, so that an outcome told twice counts once."""
 
 _HOUR_S: Final = 3600
-_HOURS: Final = 24
+HOURS: Final = 24
+"""Hours whose outcomes count."""
 
 
 class Verdict(NamedTuple):
@@ -79,13 +80,17 @@ class Counts:
             hour = self._hours.setdefault(int(at_s // _HOUR_S), [0, 0])
             hour[0] += 1
             hour[1] += silent
-            while len(self._hours) > _HOURS:
+            while len(self._hours) > HOURS:
                 del self._hours[min(self._hours)]
         return True
 
+    def recall(self, hour: int, answered: int, silent: int) -> None:
+        """What an hour held before a restart."""
+        self._hours[hour] = [answered, silent]
+
     def look(self, now_s: float) -> None:
         """Bring `answered` and `silent` to a moment."""
-        first = int(now_s // _HOUR_S) - _HOURS + 1
+        first = int(now_s // _HOUR_S) - HOURS + 1
         hours = [counts for hour, counts in self._hours.items() if hour >= first]
         self.answered = sum(hour[0] for hour in hours)
         self.silent = sum(hour[1] for hour in hours)
@@ -229,7 +234,6 @@ class BundleDecider:
         except KeyError as error:
             name = str(error.args[0])
             return self.fallback(ask, "missing_feature", f"{name} was not told")
-        rung = "policy"
         try:
             answers = self.policy.answer(inputs)
         except (BundleError, ArithmeticError, ValueError) as error:
@@ -242,7 +246,7 @@ class BundleDecider:
         if self._memory:
             campaign.hidden, campaign.cell = answers.hidden, answers.cell
             campaign.memory_at = ask.observed_at
-        return Verdict(answer, rung, choice=_choice(answers))
+        return Verdict(answer, "policy", choice=_choice(answers))
 
     def _by_table(self, ask: Ask, inputs: Inputs, why: str) -> Verdict:
         """The policy failed although its inputs are right: the table, if there is one."""

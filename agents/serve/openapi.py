@@ -212,6 +212,7 @@ _REFUSALS: Final = {
     400: "not well-formed; one line says what",
     401: "a token is needed",
     404: "there is no such path or model",
+    409: "the ledger has it otherwise",
     405: "another method is needed",
     413: "larger than 65,536 bytes",
     415: "another type of content is needed",
@@ -256,7 +257,9 @@ def document(model: Model, unit: str) -> Part:
             "post": _operation("pace", "how many calls, by counters", "Reply", posted, "Snapshot")
         },
         "/v1/outcome": {
-            "post": _operation("outcome", "what became of a dial", "Counted", posted, "Told")
+            "post": _operation(
+                "outcome", "what became of a dial", "Counted", (*posted, 409), "Told"
+            )
         },
         "/healthz": {"get": _health("health", "live and ready", "Health")},
         "/v2": {"get": _operation("server", "metadata of the server", "Inferring", ())},

@@ -23,6 +23,7 @@ from typing import Final
 from quietdial.agents.bundle.errors import BundleError
 from quietdial.agents.bundle.load import load_bundle
 from quietdial.agents.serve.api import Api, Token
+from quietdial.agents.serve.books import Books
 from quietdial.agents.serve.connections import Connection, Limits
 from quietdial.agents.serve.decider import BundleDecider
 from quietdial.agents.serve.errors import ServeError
@@ -161,6 +162,9 @@ class Server:
                 log.info("HTTP on %s port %d", bound[0], bound[1])
             if asked.user is not None:
                 drop_rights(asked.user)
+            if asked.ledger is not None and asked.ledger_key is not None:
+                self.service.books = Books(asked.ledger, asked.ledger_key)
+                stack.callback(self.service.books.close)
             loop.add_signal_handler(signal.SIGHUP, self.reload)
             for stop in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(stop, self._stop.set)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from quietdial.agents.serve.asks import Ask, ask_of, read_object, snapshot_of, told_of
-from quietdial.agents.serve.decider import Campaign, Decider, Verdict
+from quietdial.agents.serve.books import Books
+from quietdial.agents.serve.decider import HOURS, Campaign, Decider, Verdict
 from quietdial.agents.serve.metrics import Metrics
 
 FORGET_S: Final = 3600.0
@@ -28,6 +29,9 @@ class Service:
         decider: who decides; may be exchanged at any moment by :meth:`use`.
         state: folder whose file `stop` stops all dialing; None: none.
         max_campaigns: campaigns with a state at the same time.
+
+    Attributes:
+        books: where outcomes and decisions are recorded; None: nowhere.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Service:
         self.campaigns: dict[str, Campaign] = {}
         self.max_campaigns = max_campaigns
         self.ready = True
+        self.books: Books | None = None
         self._stop_path = None if state is None else state / STOP_FILE
         self._stopped = False
         self._looked_s = -1.0
@@ -75,10 +80,14 @@ class Service:
         """Count what became of a dial (`RequestError` as above)."""
         told = told_of(value)
         now_s = time.time()
+        at_s = min(told.at, now_s)
         campaign = self._campaign(told.campaign)
-        counted = campaign is not None and campaign.counts.add(
-            told.call, min(told.at, now_s), told.outcome
-        )
+        new = None
+        if self.books is not None:
+            new = self.books.settled(told.campaign, told.call, at_s, told.outcome)
+        counted = campaign is not None and new is not False
+        if campaign is not None and new is not False:
+            counted = campaign.counts.add(told.call, at_s, told.outcome) or new is True
         if counted:
             self.metrics.outcomes.add(told.outcome)
         return _line({"campaign": told.campaign, "counted": counted})
@@ -111,6 +120,10 @@ class Service:
         if campaign is not None:
             campaign.seen, campaign.reply = asked, reply
             self.metrics.answer.put(verdict.answer, ask.campaign)
+        if self.books is not None:
+            kept = {"seq": ask.seq, "answer": verdict.answer, "mode": verdict.rung}
+            kept |= {"reason": verdict.detail or verdict.reason, "policy": decider.bundle_id[:12]}
+            self.books.decided(ask.campaign, now_s, kept)
         self.metrics.decisions.add(verdict.rung, verdict.reason)
         self.metrics.age.see(max(now_s - ask.observed_at, 0.0))
         self.metrics.seconds.see(time.perf_counter() - begin_s)
@@ -124,6 +137,9 @@ class Service:
             if len(self.campaigns) >= self.max_campaigns and not self._forget(now_s):
                 return None
             campaign = self.campaigns[name] = Campaign()
+            if self.books is not None:
+                for hour in self.books.hours(name, time.time(), HOURS):
+                    campaign.counts.recall(*hour)
             self.metrics.campaigns.put(len(self.campaigns))
         campaign.last_s = now_s
         return campaign

@@ -37,6 +37,8 @@ class Settings:
         tls_cert: certificate chain (PEM).
         tls_key: its key.
         state: folder with the stop file; None: none.
+        ledger: compliance ledger of outcomes and decisions; None: they are kept in memory.
+        ledger_key: file of its key.
         user: whom to become after the sockets are open; None: stay.
         watch: reload when another bundle is put in the place of this one.
         cold_start: answered calls before the policy is asked; None: as the bundle says.
@@ -56,6 +58,8 @@ class Settings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     state: Path | None = None
+    ledger: Path | None = None
+    ledger_key: Path | None = None
     user: str | None = None
     watch: bool = False
     cold_start: int | None = None
@@ -85,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--token-file", type=Path, help="file with the secret that HTTP requests must carry")
     add("--tls-cert", type=Path, help="certificate chain, PEM")
     add("--tls-key", type=Path, help="its private key, PEM")
-    add("--state", type=Path, help="folder of the file 'stop'; nothing else is ever written")
+    add("--state", type=Path, help="folder of the file 'stop', which stops all dialing")
+    add("--ledger", type=Path, help="record outcomes and decisions (see quietdial ledger init)")
+    add("--ledger-key", type=Path, help="file of its key; else the ledger's name with .key behind")
     add("--user", help="become this user when the sockets are open")
     add("--watch", action="store_true", help="reload when another bundle is put in its place")
     add(
@@ -128,6 +134,9 @@ def settings_of(args: Sequence[str]) -> Settings:
         raise ServeError("--tls-cert and --tls-key belong together; give both or none")
     if asked.state is not None and not asked.state.is_dir():
         raise ServeError(f"--state {asked.state}: is no folder; make it first")
+    if asked.ledger is not None:
+        given["ledger"] = asked.ledger
+        given["ledger_key"] = asked.ledger_key or Path(f"{asked.ledger}.key")
     if asked.token_file is not None:
         given["token"] = read_token(asked.token_file)
     if asked.http is not None:

@@ -90,6 +90,8 @@ public final class Decide {
         double dials = number(row.get("base_dials")), u = number(row.get("uniform"));
         boolean valid = x.length == low.length && dials >= 0 && u >= 0 && u < 1;
         valid = valid && !(base && dials > number(decode.get("high")));
+        valid = valid && !(base && row.get("base_dials") == null); // missing: invalid
+        valid = valid && !(decode.get("read").equals("sample") && row.get("uniform") == null);
         for (int i = 0; i < x.length && valid; i++) {
             x[i] = (float) x[i];
             valid = x[i] >= low[i] && x[i] <= high[i];

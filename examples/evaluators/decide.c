@@ -74,6 +74,8 @@ static void decide(const Json *policy, const Json *row) {
     double base = at(row, "base_dials"), u = at(row, "uniform"), answer;
     int add = at(d, "base") != 0, action = 0, best = 0, n = obs->n;
     int valid = n == low->n && base >= 0 && u >= 0 && u < 1 && !(add && base > at(d, "high"));
+    valid = valid && !(add && !get(row, "base_dials")->key); /* missing: invalid */
+    valid = valid && (strcmp(get(d, "read")->text, "sample") || get(row, "uniform")->key);
     double *x = malloc(sizeof(double) * (size_t)(n + 1));
     for (int i = 0; i < n && valid; i++) {
         x[i] = (float)obs->part[i].number;

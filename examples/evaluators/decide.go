@@ -46,15 +46,22 @@ type Policy struct {
 // Row is one vector.
 type Row struct {
 	Obs     []Real
-	Base    int64 `json:"base_dials"`
-	Uniform Real
+	Base    *int64 `json:"base_dials"`
+	Uniform *Real
 }
 
 func decide(p *Policy, row *Row) (int, float64, int, int) {
 	d := &p.Decode
-	u := float64(row.Uniform)
-	valid := len(row.Obs) == len(p.Low) && row.Base >= 0 && u >= 0 && u < 1
-	valid = valid && !(d.Base && float64(row.Base) > d.High)
+	base, u := 0.0, 0.0
+	valid := len(row.Obs) == len(p.Low) && !(d.Base && row.Base == nil)
+	valid = valid && !(d.Read == "sample" && row.Uniform == nil)
+	if row.Base != nil {
+		base = float64(*row.Base)
+	}
+	if row.Uniform != nil {
+		u = float64(*row.Uniform)
+	}
+	valid = valid && base >= 0 && !(d.Base && base > d.High) && u >= 0 && u < 1
 	x := make([]float64, len(row.Obs))
 	for i, value := range row.Obs {
 		x[i] = float64(float32(value))
@@ -105,7 +112,7 @@ func decide(p *Policy, row *Row) (int, float64, int, int) {
 		}
 		answer = d.Table[action]
 		if d.Base {
-			answer += float64(row.Base)
+			answer += base
 		}
 	}
 	choice := 0

@@ -10,8 +10,8 @@ const number = (value) => (typeof value === "string" ? WORDS[value] : value);
 function decide(policy, row) {
   const decode = policy.decode;
   let x = row.obs.map((value) => Math.fround(number(value)));
-  const base = row.base_dials ?? 0;
-  const u = number(row.uniform ?? 0);
+  const base = row.base_dials ?? (decode.base ? -1 : 0); // missing: invalid
+  const u = number(row.uniform ?? (decode.read === "sample" ? -1 : 0));
   let valid = x.length === policy.low.length && base >= 0 && u >= 0 && u < 1;
   valid = valid && x.every((value, i) => value >= policy.low[i] && value <= policy.high[i]);
   if (!valid || (decode.base && base > decode.high)) return [-1, decode.invalid, 0, 0];

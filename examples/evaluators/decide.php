@@ -18,8 +18,8 @@ function decide(array $policy, array $row): array
 {
     $decode = $policy['decode'];
     $x = array_map(fn($value) => float32(number($value)), $row['obs']);
-    $base = $row['base_dials'] ?? 0;
-    $u = number($row['uniform'] ?? 0);
+    $base = $row['base_dials'] ?? ($decode['base'] ? -1 : 0); // missing: invalid
+    $u = number($row['uniform'] ?? ($decode['read'] === 'sample' ? -1 : 0));
     $valid = count($x) == count($policy['low']) && $base >= 0 && $u >= 0 && $u < 1;
     $valid = $valid && (!$decode['base'] || $base <= $decode['high']);
     foreach ($x as $i => $value) {

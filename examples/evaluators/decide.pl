@@ -28,8 +28,8 @@ sub decide {
     my ( $policy, $row ) = @_;
     my $decode = $policy->{decode};
     my @x      = map { float32( number($_) ) } @{ $row->{obs} };
-    my $base   = $row->{base_dials} // 0;
-    my $u      = number( $row->{uniform} // 0 );
+    my $base   = $row->{base_dials} // ( $decode->{base} ? -1 : 0 );              # missing: invalid
+    my $u      = number( $row->{uniform} // ( $decode->{read} eq 'sample' ? -1 : 0 ) );
     my $valid  = @x == @{ $policy->{low} } && $base >= 0 && $u >= 0 && $u < 1;
     $valid &&= $base <= $decode->{high} if $decode->{base};
     for my $i ( 0 .. $#x ) {

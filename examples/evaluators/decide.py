@@ -28,8 +28,8 @@ def float32(value):
 def decide(policy, row):
     decode = policy["decode"]
     x = [float32(number(value)) for value in row["obs"]]
-    base = row.get("base_dials", 0)
-    u = number(row.get("uniform", 0))
+    base = row.get("base_dials", -1 if decode["base"] else 0)  # missing: invalid
+    u = number(row.get("uniform", -1 if decode["read"] == "sample" else 0))
     valid = len(x) == len(policy["low"]) and base >= 0 and 0 <= u < 1
     valid = valid and all(a <= v <= b for a, v, b in zip(policy["low"], x, policy["high"]))
     if not valid or (decode["base"] and base > decode["high"]):

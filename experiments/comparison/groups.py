@@ -187,11 +187,17 @@ def _section(scenario: str, world: str, cap: float, runs: Sequence[JudgedRun]) -
     seeds = _common_days(runs)
     notes = _notes(runs, len(seeds))
     best, tuned = _best_rule(runs, seeds)
+    if not tuned:
+        untuned = [run.name for run in runs if run.rules[best].slope is None]
+        notes.append(
+            f"{best} could not be tuned to the silent rate of {_listed(untuned)}: against these it "
+            "stands at its own."
+        )
     by_name: dict[str, list[JudgedRun]] = {}
     for run in sorted(runs, key=lambda run: (run.seed, run.name)):
         by_name.setdefault(run.group, []).append(run)
     found = [_group(name, its, seeds, best, cap) for name, its in by_name.items()]
-    groups = sorted(found, key=lambda g: (not g.keeps_cap, -g.utilisation.value, g.name))
+    groups = sorted(found, key=_rank)
     every = list(combinations(groups, 2))
     if len(groups) > ALL_PAIRS_UP_TO:
         every = [(groups[0], other) for other in groups[1:]]
@@ -209,6 +215,12 @@ def _section(scenario: str, world: str, cap: float, runs: Sequence[JudgedRun]) -
         profiles=_profiles(groups),
         notes=tuple(notes),
     )
+
+
+def _rank(group: Group) -> tuple[bool, float, float, str]:
+    """Who keeps the cap first, then by the share of runs that do, then by utilisation."""
+    share = group.n_keeping / len(group.runs)
+    return not group.keeps_cap, -share, -group.utilisation.value, group.name
 
 
 def _common_days(runs: Sequence[JudgedRun]) -> IntArray:
@@ -260,8 +272,8 @@ def _group(name: str, runs: Sequence[JudgedRun], seeds: IntArray, rule: str, cap
     gaps = np.array([_gaps(run, rule, seeds) for run in runs])
     above = np.array([one.silent_rate > cap for one in days], dtype=np.float64)
     share = seeds_and_days(above)
-    if not above.any():
-        share = clopper_pearson(0, len(seeds))
+    if above.min() == above.max():  # no day or every day: the days alone bound it
+        share = clopper_pearson(len(seeds) * int(above.max()), len(seeds))
     scores = gaps.mean(axis=1)
     conversations = np.array([one.conversations_per_agent_h for one in days])
     theirs = np.array([one.conversations_per_agent_h for one in ruled])
@@ -368,10 +380,10 @@ def _notes(runs: Sequence[JudgedRun], n_days: int) -> list[str]:
     longest = max(len(run.days.seeds) for run in runs)
     if longest > n_days:
         short = [run.name for run in runs if len(run.days.seeds) < longest]
-        notes.append(
-            f"Figures are over the {n_days} test days that all runs share; "
-            f"{_listed(short)} {'was' if len(short) == 1 else 'were'} judged on fewer than others."
-        )
+        why = "the runs were not all judged on the same days"
+        if short:
+            why = f"{_listed(short)} {'was' if len(short) == 1 else 'were'} judged on fewer"
+        notes.append(f"Figures are over the {n_days} test days that all runs share; {why}.")
     by_group: dict[str, list[JudgedRun]] = {}
     for run in runs:
         by_group.setdefault(run.group, []).append(run)

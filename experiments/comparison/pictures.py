@@ -101,9 +101,10 @@ def _panel(axes: Axes, section: Section, names: Sequence[str], quantity: str) ->
         colour, _ = style_of(group.name, names)
         x = curve.steps / 1e6
         axes.plot(x, 100 * curve.mean, color=colour, linewidth=1.9, label=group.name, zorder=4)
-        axes.fill_between(
-            x, 100 * curve.lo, 100 * curve.hi, color=colour, alpha=0.16, linewidth=0, zorder=2
-        )
+        if curve.n_seeds > 2:  # of two seeds the interval is wider than any picture
+            axes.fill_between(
+                x, 100 * curve.lo, 100 * curve.hi, color=colour, alpha=0.14, linewidth=0, zorder=2
+            )
         found.append(curve)
     return found
 
@@ -225,7 +226,7 @@ def _profile(section: Section, names: Sequence[str]) -> Figure:
             x, 100 * profile.share, color=colour, linewidth=2.0, where="post", label=group.name
         )
         axes.fill_between(
-            x, 100 * profile.lo, 100 * profile.hi, color=colour, alpha=0.12, linewidth=0,
+            x, 100 * profile.lo, 100 * profile.hi, color=colour, alpha=0.08, linewidth=0,
             step="post",
         )  # fmt: skip
     axes.axvline(0.0, color=FAINT, linewidth=1.0)

@@ -125,8 +125,12 @@ def read_runs(paths: Sequence[Path], by: str) -> tuple[list[JudgedRun], list[Lef
         ConfigError: no run at all was found, or none can be compared.
     """
     folders: list[Path] = []
+    seen: set[Path] = set()
     for path in paths:
-        folders += [run for run in find_runs(path) if run not in folders]
+        for run in find_runs(path):
+            if run.resolve() not in seen:
+                seen.add(run.resolve())
+                folders.append(run)
     if not folders:
         raise ConfigError(
             f"{', '.join(map(str, paths))}: no run in there; give runs, or folders of runs"

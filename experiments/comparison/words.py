@@ -129,10 +129,16 @@ def answer(section: Section) -> list[str]:
     leader, busiest = section.leader, section.groups[0]
     if leader is None:
         nearest = min(section.groups, key=lambda group: group.silent_rate.hi)
-        said.append(
-            f"**No group surely keeps the cap.** Nearest is {nearest.name}, upper limit "
-            f"{_percent(nearest.silent_rate.hi)}."
+        line = (
+            f"**No group surely keeps the cap** over seeds and days. Nearest is {nearest.name}, "
+            f"upper limit {_percent(nearest.silent_rate.hi)}."
         )
+        if busiest.n_keeping == len(busiest.runs) > 1:
+            line += (
+                f" Each of the {len(busiest.runs)} runs of {busiest.name} keeps it by itself; more "
+                "seeds would tell. It is what the others are held against below."
+            )
+        said.append(line)
     elif len(section.groups) > 1:
         said.append(
             f"**The busiest group that keeps it is {leader.name}**: utilisation "
@@ -175,8 +181,10 @@ def _who_keeps(section: Section) -> list[str]:
         said.append(f"**Kept the cap of {cap}**, upper 95 % limit of the silent rate: {names}.")
     if broken:
         names = ", ".join(
-            f"{g.name} ({_percent(g.silent_rate.hi)}; {g.n_keeping} of {len(g.runs)} "
-            f"{'run' if len(g.runs) == 1 else 'runs'} on its own days)"
+            f"{g.name} ({_percent(g.silent_rate.hi)}; by themselves {g.n_keeping} of "
+            f"{len(g.runs)} runs keep it)"
+            if len(g.runs) > 1
+            else f"{g.name} ({_percent(g.silent_rate.hi)})"
             for g in broken
         )
         said.append(f"**Not surely kept** by: {names}.")
@@ -200,7 +208,8 @@ def _costs(section: Section, leader: Group) -> list[str]:
 
 
 def _against_rule(section: Section, group: Group) -> str:
-    rate = "tuned to the same silent rate" if section.best_rule_tuned else "at its own silent rate"
+    rate = "tuned to the same silent rate"
+    rate += "" if section.best_rule_tuned else " where that could be done"
     return (
         f"Against `{section.best_rule}`, the best rule, {rate}, {group.name} has "
         f"{points(group.over_rule)} points of utilisation and "
@@ -281,7 +290,8 @@ def _group_row(group: Group, section: Section) -> tuple[str, ...]:
     n = len(group.runs)
     kept = "no cap"
     if section.has_cap:
-        kept = f"**{'yes' if group.keeps_cap else 'no'}**, {group.n_keeping} of {n} runs"
+        kept = f"**{'yes' if group.keeps_cap else 'no'}**"
+        kept += f", {group.n_keeping} of {n} runs" if n > 1 else ""
     return (
         group.name,
         str(n),
@@ -292,7 +302,7 @@ def _group_row(group: Group, section: Section) -> tuple[str, ...]:
         f"{100 * group.silent_rate.hi:.2f}",
         plus_minus(group.days_above, digits=0),
         plus_minus(group.over_rule, sign="+"),
-        points(group.iqm),
+        points(group.iqm) if n > 1 else "-",
     )
 
 

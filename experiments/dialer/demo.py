@@ -273,9 +273,8 @@ def run_demo(
             root = mariadb.connect(socket)
             make_tables(root, CAMPAIGN)
             floor = SimulatedFloor(root, CAMPAIGN, world, seed=11)
-            while floor.elapsed_s < _BEFORE_S:  # at level 1.0, so that counts are there
-                floor.step()
-            bundle = bundle or export_level_rule(world, Path(folder) / "bundle")
+            exported = export_level_rule(floor, Path(folder) / "bundle", _BEFORE_S / 60.0)
+            bundle = bundle or exported
         ledger = Path(folder) / "ledger"
         key = make_key(Path(folder) / "ledger.key")
         with Ledger(ledger, key, make=True) as book:

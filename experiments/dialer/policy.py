@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from quietdial.agents.bundle.describe import Seen
 from quietdial.agents.bundle.write import Origin, write_policy
 from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.agents.policy import PolicySpec
@@ -23,8 +23,8 @@ from quietdial.agents.vicidial.rule import (
 )
 from quietdial.envs.pacing.spec import observation_fields
 from quietdial.envs.scenario import Scenario
+from quietdial.experiments.dialer.floor import SimulatedFloor
 from quietdial.experiments.dialer.loop import INTERVAL_S
-from quietdial.experiments.export import look
 
 _STEEP: Final = 1000.0
 """Slope at which tanh is a step."""
@@ -60,10 +60,28 @@ def level_network(scenario: Scenario) -> LearnedPolicy:
     )
 
 
-def export_level_rule(scenario: Scenario, folder: Path) -> Path:
-    """Write the network as a bundle into `folder`."""
-    policy = level_network(scenario)
-    seen, _ = look(policy, scenario, np.array([1, 2]))
+def export_level_rule(floor: SimulatedFloor, folder: Path, minutes: float = 15.0) -> Path:
+    """Write the network as a bundle into `folder`; the floor is played on meanwhile.
+
+    Args:
+        floor: where it is to be used, at level 1.0.
+        folder: the bundle's.
+        minutes: how long the floor is watched.
+    """
+    scenario = floor.scenario
+    until_s = floor.elapsed_s + 60.0 * minutes
+    obs = []
+    while floor.elapsed_s < until_s:
+        floor.step()
+        obs.append(floor.observation())
+    totals = floor.totals()
+    handle_s = (totals["talk_s"] + totals["wrap_s"]) / max(totals["connected"], 1.0)
     # a rule was trained nowhere, so it knows no other floors
-    seen = replace(seen, present=(1.0, float(scenario.floor.n_agents)), answer_rate=(0.01, 0.99))
+    seen = Seen(
+        obs=np.array(obs),
+        present=(1.0, float(scenario.floor.n_agents)),
+        answer_rate=(0.01, 0.99),
+        handle_s=(handle_s, handle_s),
+    )
+    policy = level_network(scenario)
     return write_policy(policy, scenario, folder, seen=seen, origin=Origin(), vectors=1000)

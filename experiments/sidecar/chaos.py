@@ -39,7 +39,7 @@ class Chaos:
         asked: decisions that the dialer wanted.
         unanswered: of these, without a number to dial by.
         by: answers by who made them and why.
-        waits_s: the dialer's waits, one for each batch.
+        waits_s: the dialer's waits, one for each batch for which it asked the sidecar.
         kills: sidecars killed.
         freezes: times that one was frozen.
         jumps: times that its clock was put off.
@@ -159,7 +159,8 @@ class Storm:
             ]
             begin_s = time.monotonic()
             decisions = client.decide_all(asks)
-            found.waits_s.append(time.monotonic() - begin_s)
+            if decisions[0].reason != "kept_away":
+                found.waits_s.append(time.monotonic() - begin_s)
             for (_, floor, _), decision in zip(asks, decisions, strict=True):
                 found.unanswered += not _usable(decision, floor)
                 found.by[f"{decision.by}: {decision.reason or 'policy'}"] += 1

@@ -30,6 +30,9 @@ from quietdial.experiments.sidecar.process import example_features, free_port, r
 from quietdial.experiments.stats import clopper_pearson
 
 SEED: Final = 20_070_511
+DEADLINE_S: Final = 0.050
+"""What the client waits for."""
+
 _SETTLED: Final = 0.1
 """Share of the load's time in which memory may still settle."""
 
@@ -160,7 +163,7 @@ def _of_chaos(found: Chaos, plan: Plan, starts_s: Sequence[float]) -> list[Figur
     well = found.strangers["refused"] + found.strangers["closed"]
     by_sidecar = sum(n for who, n in found.by.items() if who.startswith("sidecar"))
     by = ", ".join(f"{who} {n:,}" for who, n in found.by.most_common())
-    waited = f"for {BATCH} decisions of one dialer, deadline 50 ms"
+    waited = f"for {BATCH} decisions of one dialer, deadline 50 ms; batches that were asked for"
     return [
         _never("decisions-unanswered", found.unanswered, found.asked, f"at the client; {did}"),
         _never(
@@ -219,6 +222,9 @@ def _of_load(load: Load, size: Size) -> list[Figure]:
         note = f"{says}, {size.campaigns // 2} connections at one decision a second"
         for label, q in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("worst", 1.0)):
             rows.append(_quantile(f"load-wait-{face}-{label}", waits, q, note))
+    waits = load.waits()
+    late = clopper_pearson(int((waits > DEADLINE_S).sum()), len(waits))
+    rows.append(share_figure("load-over-50ms", late, "a client would have fallen back"))
     settled_s = math.ceil(_SETTLED * size.seconds)
     memory = np.array(load.memory[settled_s:])
     growth = load.growth(settled_s)

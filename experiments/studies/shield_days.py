@@ -276,17 +276,48 @@ def runtime_figures(days: RuntimeDays, cap: float) -> list[dict[str, Any]]:
 # --- the command ----------------------------------------------------------------------------------
 
 
+_COLUMNS: Final = (
+    "windows over the cap",
+    "days over the cap at some decision",
+    "worst window",
+    "utilisation",
+)
+
+
 def page_table(figures: Sequence[dict[str, Any]]) -> str:
-    """The figures as a Markdown table."""
-    lines = ["| Figure | Value | 95 % | n | Note |", "|---|---|---|---|---|"]
+    """The figures as a Markdown table, one row for each kind of days; intervals of 95 %."""
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
     for one in figures:
-        scale = 100.0 if one["unit"] == "1" else 1.0
-        unit = " %" if one["unit"] == "1" else ""
-        value, lo, hi = (f"{scale * one[key]:.4g}" for key in ("value", "lo", "hi"))
-        lines.append(
-            f"| {one['name']} | {value}{unit} | {lo} to {hi}{unit} | {one['n']} | {one['note']} |"
-        )
+        name, what = one["name"].rsplit(": ", 1)
+        rows.setdefault(name, {})[what] = one
+    lines = [
+        "| Days | n | Windows over the cap % | Over it at some decision % | Worst window % | "
+        "Utilisation % | Cause |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        cells = [_cell(row.get(what)) for what in _COLUMNS]
+        seen = row.get("windows over, as seen")
+        if seen is not None:
+            cells[0] += f"; as the dialer sees them {_cell(seen)}"
+        first = next(iter(row.values()))
+        cause = first["note"].partition("; ")[2].partition("; ")[2]
+        if _COLUMNS[0] not in row:  # the one figure of the pacer's own decisions
+            name, cause = f"{name}: {next(iter(row))}", first["note"]
+            cells[0] = _cell(first)
+        elif first["value"] == 0:  # "0 of n; Clopper-Pearson, one-sided; cause"
+            cause = first["note"].partition("one-sided")[2].lstrip("; ")
+        lines.append("| " + " | ".join([name, str(first["n"]), *cells, cause]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    value, lo, hi = (100.0 * float(one[key]) for key in ("value", "lo", "hi"))
+    if value == 0.0:
+        return f"0 (below {hi:.2g})"
+    return f"{value:.2f}" if lo == hi else f"{value:.1f} ({lo:.1f} to {hi:.1f})"
 
 
 def run(

@@ -118,6 +118,7 @@ def _train(given: Mapping[str, Any]) -> None:
     """One trial on a worker; called again after a death, it goes on where the last one was."""
     spec = json.loads(given["spec"])
     folder = Path(spec["config"]["runs"])
+    stopped = False
     try:
         if not (folder / FILE).is_file():
             raise ConfigError(
@@ -127,18 +128,23 @@ def _train(given: Mapping[str, Any]) -> None:
         cap = spec["cap"]
 
         def on_rollout(report: Any) -> None:
-            tune.report(
-                {
-                    "percent": min(100 * report.step // report.total_steps, 99),
-                    "score": score(report.utilisation, report.silent_rate_ema, cap),
-                }
-            )
+            nonlocal stopped
+            told = {
+                "percent": min(100 * report.step // report.total_steps, 99),
+                "score": score(report.utilisation, report.silent_rate_ema, cap),
+            }
+            try:
+                tune.report(told)
+            except SystemExit:  # so Tune ends a trial
+                stopped = True
+                raise KeyboardInterrupt from None
 
         found = run_trial(spec, on_rollout=on_rollout)
         tune.report({"percent": 100, "score": found["score"]})
-    except Exception as error:
-        if not isinstance(error, QuietDialError):
-            raise
+    except QuietDialError as error:
+        if stopped:
+            _mark_stopped(folder / spec["config"]["name"])
+            raise SystemExit(0) from None  # to return would wait for Tune, which has gone on
         tune.report({"percent": 100, "score": -1e9, "error": one_line(error)})
 
 
@@ -211,7 +217,9 @@ class _Notes(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was given up."""
-        self._ended(trial.config["name"], f"its workers died {trial.num_failures} times")
+        self._ended(
+            trial.config["name"], f"given up after {trial.num_failures} failures of its workers"
+        )
 
     def _ended(self, name: str, error: str, *, stopped: bool = False) -> None:
         folder = self._manifest.folder / name

@@ -30,15 +30,30 @@ class LedgerArgs:
     Exit code 1 if the check finds something, or if the proof fails.
     """
 
-    action: Annotated[Literal["init", "report", "purge", "verify", "proof"], tyro.conf.Positional]
-    """init: make an empty ledger and its key; report: statistics for the regulator; purge: delete
-    what is past its date; verify: check counts and the audit trail; proof: kill the writer"""
+    action: Annotated[
+        Literal["init", "agree", "report", "purge", "verify", "proof"], tyro.conf.Positional
+    ]
+    """init: make an empty ledger and its key; agree: set what a campaign has to keep; report:
+    statistics for the regulator; purge: delete what is past its date; verify: check counts and the
+    audit trail; proof: kill the writer"""
     ledger: Annotated[Path | None, tyro.conf.Positional] = None
     """the ledger's file; not for proof"""
     key: Path | None = None
     """file with the key of the hashes; none: the ledger's name with .key behind it"""
     campaign: str | None = None
-    """report: one campaign; none: all"""
+    """agree: its name; report: one campaign; none: all"""
+    rule: str = "it_2014"
+    """agree: the compliance rule (`quietdial rules`)"""
+    cap: float | None = None
+    """agree: another cap of the rule's first window"""
+    time_zone: str = "Europe/Rome"
+    """agree: zone whose midnight ends a day; stays once set"""
+    first_day: datetime.date | None = None
+    """agree: first day of a new campaign; none: today"""
+    who: str = ""
+    """agree: who decides it, for the audit trail"""
+    why: str = ""
+    """agree: the reason, for the audit trail"""
     output: Path | None = None
     """report: folder for days.csv, windows.csv and report.html; proof: JSON file for the figures"""
     head: str = ""
@@ -67,6 +82,8 @@ def _ledger(asked: LedgerArgs, command: str) -> int:
     key = asked.key or path.with_name(path.name + ".key")
     if asked.action == "init":
         return _init(path, key)
+    if asked.action == "agree":
+        return _agree(path, key, asked)
     if asked.action == "report":
         return _report(path, key if key.exists() or asked.key else None, asked)
     from quietdial.agents.ledger import Ledger, read_key
@@ -96,6 +113,32 @@ def _init(path: Path, key: Path) -> int:
     Ledger(path, secret, make=True).close()
     console_of().print(f"{path} is made; its key is {key}: keep a copy, and not beside the ledger")
     emit({"ledger": str(path), "key": str(key)})
+    return EXIT_OK
+
+
+def _agree(path: Path, key: Path, asked: LedgerArgs) -> int:
+    from quietdial.agents.ledger import Ledger, read_key, terms_of
+    from quietdial.envs.regulation.calendar import zone_of
+    from quietdial.envs.regulation.rule import Rule, load_rule
+
+    if not asked.campaign or not asked.who:
+        raise ConfigError("quietdial ledger agree needs --campaign and --who")
+    rule = load_rule(asked.rule)
+    if asked.cap is not None:
+        rule = Rule.model_validate({"profile": asked.rule, "cap": asked.cap})
+    with Ledger(path, read_key(key)) as book:
+        known = book.campaigns.get(asked.campaign)
+        first = known.first_day if known and asked.first_day is None else asked.first_day
+        today = datetime.datetime.now(zone_of(asked.time_zone)).date()
+        terms = terms_of(rule, asked.time_zone, first or today)
+        now_ms = time.time_ns() // 1_000_000
+        new = book.agree(asked.campaign, terms, who=asked.who, at_ms=now_ms, why=asked.why)
+    caps = ", ".join(f"{w.kind} {100 * w.cap:g} %" for w in terms.windows)
+    console_of().print(
+        f"{asked.campaign}: {rule.id}, {caps}, from {terms.first_day}"
+        + ("" if new else " (as before)")
+    )
+    emit({"campaign": asked.campaign, "changed": new, "first_day": terms.first_day.isoformat()})
     return EXIT_OK
 
 

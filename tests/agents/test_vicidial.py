@@ -5,6 +5,7 @@ import math
 import subprocess
 import time
 import zlib
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -26,7 +27,6 @@ from quietdial.agents.vicidial.outcomes import OutcomeFeed
 from quietdial.agents.vicidial.paced import PacedDecide, paced_by
 from quietdial.agents.vicidial.rule import level_number, level_of
 from quietdial.agents.vicidial.tables import Reader
-from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.bench.dead_man import GRACE_S, LEASE_S, run_kills
 from quietdial.experiments.cli import main as quietdial
 from quietdial.experiments.dialer import mariadb
@@ -78,23 +78,27 @@ class Clock:
 
 
 @pytest.fixture
-def make_adapter(server, campaign):
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def make_adapter(server, campaign, clock):
     """Adapters of the campaign, with a clock that the test moves; the policy is `wanted`."""
     made = []
 
     def make(wanted, *, login=None, note=lambda _: None, **settings):
         database = Database(login or adapter_login(server[0]))
-        clock = Clock()
-        decide = wanted if callable(wanted) else lambda _: Answer(wanted)
+        decide: Any = wanted if callable(wanted) else lambda _: Answer(wanted)
+        changes: dict[str, Any] = {"lease_s": 60.0, "step_up": 10.0} | settings
         adapter = Adapter(
             database,
             Reader(database, campaign, BEGIN),
             decide,
-            Settings(campaign, **{"lease_s": 60.0, "step_up": 10.0} | settings),
+            Settings(campaign, **changes),
             note=note,
             clock=clock,
         )
-        adapter.clock = clock
         made.append(database)
         return adapter
 
@@ -129,41 +133,41 @@ def wait_for(server, campaign, wanted, seconds=4.0):
     return level(server, campaign)[0]
 
 
-def test_level__rises_by_steps_and_falls_at_once(server, campaign, make_adapter):
+def test_level__rises_by_steps_and_falls_at_once(server, campaign, make_adapter, clock):
     wanted = [3.0]
     adapter = make_adapter(lambda _: Answer(wanted[0]), step_up=0.5, highest=2.25)
     seen = []
     for value in (3.0, 3.0, 9.0, 1.2, 0.3, math.nan, math.inf):
         wanted[0] = value
         seen.append(adapter.tick().level)
-        adapter.clock.now += 15
+        clock.now += 15
     assert seen == [1.5, 2.0, 2.25, 1.2, 1.0, 1.0, 1.0]
     adapter.leave()
     assert level(server, campaign) == ("1.0", "RATIO")
     assert lease(server, campaign) == "lapsed"
 
 
-def test_level__is_decided_at_the_interval_only(server, campaign, make_adapter):
+def test_level__is_decided_at_the_interval_only(server, campaign, make_adapter, clock):
     asked = []
     adapter = make_adapter(lambda _: asked.append(1) or Answer(2.0))
     for _ in range(31):
         adapter.tick()
-        adapter.clock.now += 1.0
+        clock.now += 1.0
     assert len(asked) == 3
 
 
-def test_policy__that_fails_is_level_one(server, campaign, make_adapter):
+def test_policy__that_fails_is_level_one(server, campaign, make_adapter, clock):
     adapter = make_adapter(2.5)
     adapter.tick()
     adapter._decide = lambda _: {}["nothing"]
-    adapter.clock.now += 15
+    clock.now += 15
     done = adapter.tick()
     assert done.level == 1.0
     assert done.answer.fallback
     assert "KeyError" in done.answer.reason
 
 
-def test_operator__wins_until_the_campaign_is_started_again(server, campaign, make_adapter):
+def test_operator__wins_until_the_campaign_is_started_again(server, campaign, make_adapter, clock):
     told = []
     adapter = make_adapter(2.5, note=told.append)
     adapter.tick()
@@ -174,12 +178,12 @@ def test_operator__wins_until_the_campaign_is_started_again(server, campaign, ma
     )
     for _ in range(20):
         assert adapter.tick().state is State.OVERRIDE
-        adapter.clock.now += 5
+        clock.now += 5
     assert level(server, campaign)[0] == "1.8"
     assert lease(server, campaign) == "override"
     assert [tick.state for tick in told] == [State.RUNNING, State.OVERRIDE], "told once"
     query(server, "CALL quietdial_start(%s)", campaign)
-    adapter.clock.now += 15
+    clock.now += 15
     assert adapter.tick().level == 2.5
 
 
@@ -201,7 +205,9 @@ def test_operator__who_writes_the_same_number_is_no_operator(server, campaign, m
         ("ADAPT_TAPERED", State.OTHER_METHOD, "override"),
     ],
 )
-def test_operator__who_changes_the_method(server, campaign, make_adapter, method, state, row):
+def test_operator__who_changes_the_method(
+    server, campaign, make_adapter, clock, method, state, row
+):
     adapter = make_adapter(2.5)
     adapter.tick()
     query(
@@ -210,7 +216,7 @@ def test_operator__who_changes_the_method(server, campaign, make_adapter, method
         method,
         campaign,
     )
-    adapter.clock.now += 15
+    clock.now += 15
     assert adapter.tick().state is state
     assert lease(server, campaign) == row
     query(
@@ -221,11 +227,11 @@ def test_operator__who_changes_the_method(server, campaign, make_adapter, method
     assert adapter.tick().state is not State.RUNNING, "to start again is an act of its own"
 
 
-def test_stop__really_stops_and_start_is_explicit(server, campaign, make_adapter, tmp_path):
+def test_stop__really_stops_and_start_is_explicit(server, campaign, make_adapter, clock, tmp_path):
     adapter = make_adapter(lambda seen: Answer(2.5, "cap reached", stop=True))
     assert adapter.tick().state is State.STOPPED
     assert level(server, campaign) == ("1.0", "MANUAL")
-    adapter.clock.now += 15
+    clock.now += 15
     assert adapter.tick().state is State.STOPPED
     secret = tmp_path / "password"
     secret.write_text(OPERATOR_PASSWORD)
@@ -259,13 +265,13 @@ def test_grants__allow_the_level_and_nothing_else(server, campaign):
     database.close()
 
 
-def test_lease__lapses_in_the_database(server, campaign, make_adapter):
+def test_lease__lapses_in_the_database(server, campaign, make_adapter, clock):
     adapter = make_adapter(3.0, lease_s=1.2)
     adapter.tick()
     assert level(server, campaign)[0] == "3"
     assert wait_for(server, campaign, "1.0") == "1.0"
     assert lease(server, campaign) == "lapsed"
-    adapter.clock.now += 15
+    clock.now += 15
     assert adapter.tick().level == 3.0, "it comes back by itself"
 
 
@@ -312,7 +318,7 @@ def test_lease__has_one_holder(server, campaign, make_adapter):
     assert second.tick().level == 3.0
 
 
-def test_adapter__writes_nothing_without_the_event(server, campaign, make_adapter):
+def test_adapter__writes_nothing_without_the_event(server, campaign, make_adapter, clock):
     adapter = make_adapter(3.0)
     adapter.tick()
     query(server, "SET GLOBAL event_scheduler = OFF")
@@ -323,7 +329,7 @@ def test_adapter__writes_nothing_without_the_event(server, campaign, make_adapte
     finally:
         query(server, "SET GLOBAL event_scheduler = ON")
     time.sleep(1.5)
-    adapter.clock.now += 15
+    clock.now += 15
     assert adapter.tick().level == 3.0
 
 
@@ -420,8 +426,10 @@ def test_loop__is_the_simulator(server, campaign):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return export_level_rule(load_scenario("italy-50"), tmp_path_factory.mktemp("export") / "level")
+def bundle(server, tmp_path_factory):
+    add_campaign(server[1], "EXPORT")
+    floor = SimulatedFloor(server[1], "EXPORT", "italy-50", seed=5)
+    return export_level_rule(floor, tmp_path_factory.mktemp("export") / "level", 5.0)
 
 
 def paced(bundle, floor, **kept):
@@ -540,9 +548,8 @@ def test_outcomes__reach_the_ledger_once(server, campaign, tmp_path):
         for minutes in range(1, 13):
             while floor.elapsed_s < 60 * minutes:
                 floor.step()
-            feed = OutcomeFeed(database, ledger, campaign, BEGIN, "Europe/Rome")  # restarted
-            feed.copy()
-        assert feed.copy() == 0
+            OutcomeFeed(database, ledger, campaign, BEGIN, "Europe/Rome").copy()  # restarted
+        assert OutcomeFeed(database, ledger, campaign, BEGIN, "Europe/Rome").copy() == 0
         at_ms = round(floor.now.timestamp() * 1000)
         (counts,) = ledger.counts(campaign, at_ms)
         # no call is under way without an agent; those talking count when their status is final

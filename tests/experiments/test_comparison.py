@@ -86,7 +86,7 @@ def test_compare__says_it_in_words_first(compared: Compared) -> None:
     said = answer(compared.sections[0])
     assert said[0].startswith("**Kept the cap of 3 %**")
     assert "good (2.80 %), timid (1 %)" in said[0]
-    assert "loud (3.40 %; 0 of 3 runs" in said[1]
+    assert "loud (3.40 %; by themselves 0 of 3 runs keep it)" in said[1]
     assert "**The busiest group that keeps it is good**: utilisation 84.51 %" in said[2]
     assert any("`marginal`, the best rule" in line and "+0.10" in line for line in said)
     assert any("timid instead of good: -4.50" in line for line in said)

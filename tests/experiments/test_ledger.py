@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from quietdial.agents.ledger import Dialed, Ended, Ledger, WindowTerm, read_key
+from quietdial.agents.ledger import Dialed, Ended, Ledger, WindowTerm, read_key, reading
 from quietdial.agents.ledger.terms import Terms
 from quietdial.experiments.bench.ledger_kills import run_kills
 from quietdial.experiments.cli import main
@@ -48,7 +48,7 @@ def lines_of(path):
 def test_report__is_what_the_ledger_holds(path, tmp_path, capsys):
     assert main(["ledger", "report", str(path), "--output", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    head = re.search(r"head of the audit trail: ([0-9a-f]{64})", shown).group(1)
+    (head,) = re.findall(r"head of the audit trail: ([0-9a-f]{64})", shown)
     rows = lines_of(tmp_path / "out" / "days.csv")
     assert [(r["answered"], r["silent"]) for r in rows] == [
         ("100", s) for s in ("1", "1", "3", "3", "5")
@@ -63,6 +63,21 @@ def test_report__is_what_the_ledger_holds(path, tmp_path, capsys):
     assert not re.search(r"https?://|<script|<link|src=", page), "nothing from outside"
     assert main(["ledger", "verify", str(path), "--head", head]) == 0
     assert main(["ledger", "verify", str(path), "--head", "0" * 64]) == 1
+
+
+def test_agree__sets_the_cap_and_leaves_a_trace(path, capsys):
+    agree = ["ledger", "agree", str(path), "--campaign", "autumn", "--who", "ada"]
+    assert main([*agree, "--first-day", "2026-09-01", "--rule", "it_2014"]) == 0
+    assert main([*agree, "--cap", "0.02", "--why", "complaints"]) == 0
+    assert main([*agree, "--cap", "0.02"]) == 0
+    assert "campaign 2 %, from 2026-09-01 (as before)" in capsys.readouterr().out
+    (found,) = reading.report(path, campaign="autumn").campaigns
+    assert [json.loads(entry.content)["why"] for entry in found.changes] == ["", "complaints"]
+    assert main(["ledger", "agree", str(path), "--campaign", "x"]) == 2
+    assert main([*agree, "--time-zone", "Rome"]) == 2
+    assert main([*agree, "--rule", "it_1900"]) == 2
+    assert main([*agree, "--cap", "7"]) == 2
+    assert capsys.readouterr().err.count("\n") == 4
 
 
 def test_purge__says_what_went(path, capsys):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -78,7 +78,40 @@ def test_sweep_survives_the_loss_of_node_worker_and_driver(
     assert [manifest["status"] for manifest in manifests] == ["finished"] * 3
 
 
-def work(spec: Plain, needed: Plain | None) -> Plain:
+def test_search_by_optuna_ends_trials_that_are_behind(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    arguments = [
+        *("--runs", str(tmp_path), "--name", "search", *SETTINGS, "--ray-address", cluster.address),
+        *("--search", "optuna", "--trials", "5", "--stop", "asha", "--json"),
+        *("--over", "learner.learning_rate=loguniform:1e-4,1e-1"),
+        *("--over", "cap=choice:0.02,0.2"),
+    ]
+    log = tmp_path / "search.log"
+    with driver(arguments, log) as process:
+        assert process.wait(240) == 0, log.read_text()
+    found = json.loads(log.read_text())  # Ray itself says nothing
+    trials = found["trials"]
+    assert len(trials) == 5
+    assert {row["status"] for row in trials.values()} <= {"finished", "stopped"}
+    assert any(row["status"] == "finished" for row in trials.values())
+    assert found == read_sweep(tmp_path / "search")
+    for name, row in trials.items():
+        params = row["params"]
+        assert 1e-4 <= params["learner.learning_rate"] <= 1e-1
+        assert params["scenario.rule.cap"] in (0.02, 0.2)
+        manifest = json.loads((tmp_path / "search" / name / "manifest.json").read_text())
+        if row["status"] == "stopped":
+            assert manifest["status"] == "interrupted"
+            assert manifest["results"]["stopped_by"] == "asha"
+        else:
+            assert manifest["status"] == "finished"
+    with driver(arguments, tmp_path / "again.log") as process:  # nothing is left to do
+        assert process.wait(60) == 0
+    assert json.loads((tmp_path / "again.log").read_text())["trials"] == trials
+
+
+def work(spec: Mapping[str, Any], needed: Plain | None) -> Plain:
     """What tasks of the cluster do in these tests."""
     if spec.get("error"):
         raise ConfigError("no good")

@@ -254,5 +254,7 @@ def test_rule__is_declared_with_formula_and_settings(
     jsonschema.Draft202012Validator(schema()).validate(bundle.manifest)
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert verified_manifest(files)["contract"]["kind"] == "rule"
+    learnt = rule_contract(Marginal(knowledge="learnt"), scenario, seen_of(make_policy()))
+    assert learnt["knowledge"] == "learnt"
     with pytest.raises(ExportError, match="sees hidden truth"):
         rule_contract(Marginal(knowledge="all"), scenario, seen_of(make_policy()))

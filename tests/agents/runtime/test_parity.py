@@ -77,6 +77,21 @@ def test_parity__rolling_and_daily_windows():
     assert tightest == {True, False}, "another window than the first must be the tightest at times"
 
 
+@pytest.mark.parametrize("at_limit", ["hold", "message"])
+@pytest.mark.parametrize("detection", ["none", "perfect"])
+def test_parity__callees_held_on_or_told_a_message(at_limit, detection):
+    kind = {"kind": detection}
+    if detection == "none":
+        kind["machine_handling"] = {"kind": "exponential", "mean_s": 8.0}
+    rule = {"at_limit": at_limit, "hold_s": 9.0}
+    scenario = changed(load_scenario("study-real-10"), calls={"detection": kind}, rule=rule)
+    for moment in played(scenario, observation="wide", steps=1500, wild=0.3):
+        assert same_bits(moment.pacer.last_obs, moment.seen), moment.number
+    totals = moment.pacer.windows.total
+    assert totals.cut > 20
+    assert (totals.machine_agent > 20) == (detection == "none")
+
+
 @pytest.mark.parametrize(
     ("preset", "shield"),
     [

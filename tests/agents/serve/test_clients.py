@@ -94,7 +94,7 @@ def test_right_answer__is_taken(ask: Callable[[Path], Decision], tmp_path: Path)
     with answering(tmp_path / "s", right):
         decision = ask(tmp_path / "s")
     assert decision[:4] == (2, False, "", "sidecar")
-    assert 2.5 < decision.until_s - time.monotonic() <= 3.0
+    assert 0.0 < decision.until_s - time.monotonic() <= 3.0
 
 
 @CLIENTS
@@ -125,7 +125,7 @@ def test_whatever_is_wrong__is_one_line_for_each_idle_agent(
 def test_no_sidecar__costs_nothing(ask: Callable[[Path], Decision], tmp_path: Path) -> None:
     decision = ask(tmp_path / "nobody")
     assert decision[:4] == (3, True, "no_sidecar", "client")
-    assert decision.wait_s < 0.3
+    assert decision.wait_s < 0.45
 
 
 @CLIENTS
@@ -137,15 +137,15 @@ def test_frozen_sidecar__costs_the_deadline(
         decision = ask(made.socket, 0.05)
         made.signal(signal.SIGCONT)
     assert decision[:4] == (3, True, "no_answer", "client")
-    assert 0.045 < decision.wait_s < 0.5
+    assert 0.045 < decision.wait_s < 2.0
 
 
 def test_after_a_failure__the_sidecar_is_left_alone_for_a_while(tmp_path: Path) -> None:
-    client = Sidecar(str(tmp_path / "s"), deadline_s=0.5)
+    client = Sidecar(str(tmp_path / "s"), deadline_s=0.5, backoff_s=1.0)
     assert client.decide("it-1", FLOOR, {}).reason == "no_sidecar"
     with answering(tmp_path / "s", right):
         assert client.decide("it-1", FLOOR, {}).reason == "kept_away"
-        time.sleep(0.26)
+        time.sleep(1.01)
         assert client.decide("it-1", FLOOR, {}).by == "sidecar"
         client.close()
 
@@ -166,11 +166,11 @@ def test_late_answer__is_not_taken_for_the_next_one(tmp_path: Path) -> None:
 
 def test_lease__ends(tmp_path: Path) -> None:
     client = Sidecar(str(tmp_path / "s"), deadline_s=0.5)
-    with answering(tmp_path / "s", lambda ask: right(ask, lease_s=0.2)):
+    with answering(tmp_path / "s", lambda ask: right(ask, lease_s=0.6)):
         decision = client.decide("it-1", FLOOR, {})
         client.close()
     assert decision.holds()
-    time.sleep(0.21)
+    time.sleep(0.61)
     assert not decision.holds()
 
 

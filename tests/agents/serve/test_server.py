@@ -256,7 +256,7 @@ def test_page_in_a_browser__cannot_speak_to_loopback_by_another_name(sidecar: Si
 
 
 def test_slow_and_many__are_bounded(bundles: tuple[Path, Path]) -> None:
-    with running(bundles[0], ["--idle-s", "0.5", "--max-connections", "4"]) as made:
+    with running(bundles[0], ["--idle-s", "2", "--max-connections", "4"]) as made:
         held = [socket.socket(socket.AF_UNIX) for _ in range(4)]
         begin_s = time.monotonic()
         for connection in held:
@@ -268,12 +268,12 @@ def test_slow_and_many__are_bounded(bundles: tuple[Path, Path]) -> None:
             fifth.connect(str(made.socket))
             with contextlib.suppress(ConnectionResetError):
                 assert fifth.recv(1) == b""
-        assert time.monotonic() - begin_s < 0.5
+        assert time.monotonic() - begin_s < 1.9
         for connection in held:
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
             connection.close()
-        assert time.monotonic() - begin_s > 0.4
+        assert time.monotonic() - begin_s > 1.5
         until(lambda: _healthy(made.socket))
         assert made.metric('quietdial_connections_closed_total{reason="time_out"}') == 4
         assert made.metric('quietdial_connections_closed_total{reason="too_many"}') >= 1
