@@ -106,7 +106,6 @@ class Storm:
         seed: of the learner and of the moments.
         sigkills: how often it was killed.
         sigterms: how often it was asked to stop.
-        judging: of both, how often after training was complete.
         resumes: how often it was gone on with.
         same: whether the weights are those of the undisturbed run, bit for bit.
         twice: values that TensorBoard or the log show twice.
@@ -118,7 +117,6 @@ class Storm:
     seed: int
     sigkills: int
     sigterms: int
-    judging: int
     resumes: int
     same: bool
     twice: int
@@ -213,7 +211,7 @@ def storm_over(
         opened = process.wait_until_open(whole)
         _must_end_well(process, whole)
         life_s = time.monotonic() - opened
-        storm = Storm(name, seed, 0, 0, 0, 0, False, 0, 0, ())
+        storm = Storm(name, seed, 0, 0, 0, False, 0, 0, ())
         command = [*train, "--name=storm"]
         while True:
             process = nursery.start(command)
@@ -221,12 +219,10 @@ def storm_over(
                 _must_end_well(process, run)
                 break
             sigkill = process.code == -signal.SIGKILL
-            judging = (run / "checkpoints").is_dir() and _trained(run)
             storm = replace(
                 storm,
                 sigkills=storm.sigkills + sigkill,
                 sigterms=storm.sigterms + (not sigkill),
-                judging=storm.judging + judging,
             )
             if (run / "manifest.json").exists():
                 command = ["resume", str(run), "--quiet"]
@@ -254,12 +250,6 @@ def _must_end_well(process: Process, run: Path) -> None:
     code = process.wait()
     if code != 0:
         raise QuietDialError(f"{run}: ended with {code} though nobody disturbed it")
-
-
-def _trained(run: Path) -> bool:
-    """Whether a run's training was complete."""
-    steps = checkpoints_in(run / "checkpoints")
-    return bool(steps) and not (steps[0][1] / "training.json").exists()
 
 
 def _short_worlds(folder: Path) -> dict[str, str]:
@@ -363,7 +353,6 @@ def _counts(name: str, storms: Sequence[Storm]) -> list[Figure]:
     return [
         count("SIGKILL", sum(s.sigkills for s in storms), "kills"),
         count("SIGTERM", sum(s.sigterms for s in storms), "kills"),
-        count("while judging", sum(s.judging for s in storms), "kills after training was complete"),
         count("resumes", sum(s.resumes for s in storms), "the others started anew"),
         count("same weights", sum(s.same for s in storms), f"of {len(storms)} runs, bit for bit"),
         count("twice", sum(s.twice for s in storms), "values in TensorBoard and the log"),
@@ -373,7 +362,7 @@ def _counts(name: str, storms: Sequence[Storm]) -> list[Figure]:
 
 def markdown(rows: Sequence[Figure]) -> str:
     """The table of the page."""
-    head = ("SIGKILL", "SIGTERM", "while judging", "resumes", "same weights", "twice", "missing")
+    head = ("SIGKILL", "SIGTERM", "resumes", "same weights", "twice", "missing")
     named = {row["name"]: row for row in rows}
     lines = [
         f"| run | runs | {' | '.join(head)} |",

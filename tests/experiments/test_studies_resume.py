@@ -13,7 +13,7 @@ from quietdial.experiments.studies import damaged_checkpoints, kill_storm
 from quietdial.experiments.studies.damaged_checkpoints import KINDS, damages, faults
 from quietdial.experiments.studies.kill_storm import RUNS, Storm, compared, figures, storm_over
 
-CALM = Storm("ppo", 1, 5, 3, 2, 7, True, 0, 0, ())
+CALM = Storm("ppo", 1, 5, 3, 7, True, 0, 0, ())
 
 
 def test_runs__are_all_algorithms_and_more() -> None:
@@ -56,7 +56,7 @@ def test_figures__of_a_storm_bound_its_zero_and_name_what_failed() -> None:
     assert rows["runs with other weights"]["value"] == 1
     assert "ppo seed 9" in rows["runs with other weights"]["note"]
     table = kill_storm.markdown(figures([CALM]))
-    assert "| ppo | 1 | 5 | 3 | 2 | 7 | 1 | 0 | 0 |" in table
+    assert "| ppo | 1 | 5 | 3 | 7 | 1 | 0 | 0 |" in table
     assert "Of 8 kills 0 changed the weights" in table
 
 
