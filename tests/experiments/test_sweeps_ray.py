@@ -51,7 +51,7 @@ def test_sweep_survives_the_loss_of_node_worker_and_driver(
     with driver(
         [*runs, "--name", "local", *SETTINGS, *GRID, "--jobs", "1"], tmp_path / "local.log"
     ) as process:
-        assert process.wait(120) == 0, (tmp_path / "local.log").read_text()
+        assert process.wait(400) == 0, (tmp_path / "local.log").read_text()
 
     folder, log = tmp_path / "cluster", tmp_path / "cluster.log"
     arguments = [*runs, "--name", "cluster", *SETTINGS, *GRID, "--ray-address", cluster.address]
@@ -67,7 +67,7 @@ def test_sweep_survives_the_loss_of_node_worker_and_driver(
     assert set(hit) <= set(weights(folder))
     assert not all("result" in row for row in read_sweep(folder)["trials"].values())
     with driver(arguments, log) as process:
-        assert process.wait(180) == 0, log.read_text()
+        assert process.wait(400) == 0, log.read_text()
 
     straight = weights(tmp_path / "local")
     assert weights(folder) == straight
@@ -83,16 +83,16 @@ def test_search_by_optuna_ends_trials_that_are_behind(
 ) -> None:
     arguments = [
         *("--runs", str(tmp_path), "--name", "search", *SETTINGS, "--ray-address", cluster.address),
-        *("--search", "optuna", "--trials", "5", "--stop", "asha", "--json"),
+        *("--search", "optuna", "--trials", "4", "--stop", "asha", "--json"),
         *("--over", "learner.learning_rate=loguniform:1e-4,1e-1"),
         *("--over", "cap=choice:0.02,0.2"),
     ]
     log = tmp_path / "search.log"
     with driver(arguments, log) as process:
-        assert process.wait(240) == 0, log.read_text()
+        assert process.wait(400) == 0, log.read_text()
     found = json.loads(log.read_text())  # Ray itself says nothing
     trials = found["trials"]
-    assert len(trials) == 5
+    assert len(trials) == 4
     assert {row["status"] for row in trials.values()} <= {"finished", "stopped"}
     assert any(row["status"] == "finished" for row in trials.values())
     assert found == read_sweep(tmp_path / "search")
@@ -107,7 +107,7 @@ def test_search_by_optuna_ends_trials_that_are_behind(
         else:
             assert manifest["status"] == "finished"
     with driver(arguments, tmp_path / "again.log") as process:  # nothing is left to do
-        assert process.wait(60) == 0
+        assert process.wait(200) == 0
     assert json.loads((tmp_path / "again.log").read_text())["trials"] == trials
 
 
