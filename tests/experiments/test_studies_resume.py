@@ -72,8 +72,8 @@ def test_damages__that_nobody_finds_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(damaged_checkpoints, "damage", lambda *_: "nothing")
-    rows = {row["name"]: row for row in damages(tmp_path, len(KINDS), lambda _: None)}
-    assert rows["all/not found"]["value"] == len(KINDS)
+    rows = {row["name"]: row for row in damages(tmp_path, 2 * len(KINDS), lambda _: None)}
+    assert rows["all/not found"]["value"] == 2 * len(KINDS)
 
 
 def test_faults__lose_nothing(tmp_path: Path) -> None:
