@@ -55,7 +55,9 @@ def _verb_parser(name: str, verb: Callable[[Args], int]) -> argparse.ArgumentPar
     found = form_of(verb)
     prog = f"quietdial {name}"
     parser: Any = argparse.ArgumentParser(prog)
-    if found is not None:
+    if found is not None and isinstance(found[0], argparse.ArgumentParser):
+        parser = found[0]
+    elif found is not None:
         form, options = found
         with warnings.catch_warnings():
             # tyro 1 says that a later version will lack this; it parses without argparse itself

@@ -122,8 +122,9 @@ class TrackingFormat(KVWriter):
         file = run / IDENTITY_FILE
         known = read_object(file) if file.exists() else {}
         identity = known.get("identity") if known.get("track") == track else None
-        self._sink = _SINKS[track](run, settings, identity)
-        write_json_atomic(file, {"track": track, "identity": self._sink.identity})
+        sink: Sink = _SINKS[track](run, settings, identity)
+        write_json_atomic(file, {"track": track, "identity": sink.identity})
+        self._sink = sink
 
     def write(
         self,

@@ -73,7 +73,8 @@ class _Parser(argparse.ArgumentParser):
         raise ServeError(f"{message}; see quietdial serve --help")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = _Parser(
         prog="quietdial serve",
         description="Answer a dialer: how many calls now. See docs/serving.md.",
@@ -111,7 +112,7 @@ def settings_of(args: Sequence[str]) -> Settings:
     Raises:
         ServeError: one line on what is not allowed.
     """
-    asked = _parser().parse_args(args)
+    asked = make_parser().parse_args(args)
     given: dict[str, Any] = {
         name: getattr(asked, name)
         for name in ("bundle", "signers", "unsigned", "socket", "socket_group", "state", "user")

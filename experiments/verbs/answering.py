@@ -14,7 +14,9 @@ from quietdial.experiments.verbs.common import (
     command_of,
     console_of,
     emit,
+    is_asking,
     parse,
+    tell_parser,
 )
 
 
@@ -37,6 +39,10 @@ def serve(args: Args) -> int:
     """Answer a dialer: how many calls now (quietdial serve proof: prove that it always does)."""
     if list(args[:1]) == ["proof"]:
         return _serve_proof(args)
+    if is_asking():
+        from quietdial.agents.serve.settings import make_parser
+
+        tell_parser(make_parser())
     # The serving process is another one: it holds neither the simulator nor this command line.
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "quietdial.agents.serve", *args])  # noqa: S606

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import itertools
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import tyro
 from rich.console import Console
@@ -88,7 +89,11 @@ _ASKING: Final[ContextVar[bool]] = ContextVar("asking", default=False)
 
 
 def form_of(verb: Callable[[Args], int]) -> tuple[Any, dict[str, Any]] | None:
-    """The form that a verb reads its flags into, and tyro's options; None if it has no flags."""
+    """The form that a verb reads its flags into, and tyro's options; None if it has no flags.
+
+    The verb is called and comes as far as :func:`parse`. One that reads its flags otherwise must
+    ask :func:`is_asking` first and say its own parser (:func:`tell_parser`).
+    """
     before = _ASKING.set(True)
     try:
         verb(["--help"])
@@ -100,6 +105,16 @@ def form_of(verb: Callable[[Args], int]) -> tuple[Any, dict[str, Any]] | None:
     finally:
         _ASKING.reset(before)
     return None
+
+
+def is_asking() -> bool:
+    """Whether a verb is only called for the form of its flags."""
+    return _ASKING.get()
+
+
+def tell_parser(parser: argparse.ArgumentParser) -> NoReturn:
+    """Say the parser of a verb that does not use :func:`parse`."""
+    raise _FormAsked(parser, {})
 
 
 def parse(form: Any, args: Args, verb: str, **options: Any) -> Any:

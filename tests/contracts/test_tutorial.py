@@ -141,15 +141,13 @@ def _shoot(
     """A screenshot 1100 pixels wide, as high as the page if no height is given, in few colours."""
     browser.set_window_size(1100, height or 800)
     if height is None:
-        box = browser.find_element("tag name", "pre").size
-        browser.set_window_size(1100, int(box["height"]) + 160)
+        cut = int(browser.find_element("tag name", "pre").size["height"])
+        browser.set_window_size(1100, cut + 160)
     browser.save_screenshot(str(file))
     with Image.open(file) as taken:
         shot = taken.convert("RGB")
-    if height is None:
-        shot = shot.crop((0, 0, shot.width, min(int(box["height"]), shot.height)))
     if cut is not None:
-        shot = shot.crop((0, 0, shot.width, cut))
+        shot = shot.crop((0, 0, shot.width, min(cut, shot.height)))
     for colours in (64, 32, 16):
         shot.quantize(colours).save(file, optimize=True)
         if file.stat().st_size <= LARGEST_BYTES:
