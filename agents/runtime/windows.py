@@ -71,14 +71,14 @@ class WindowCounts:
 
     def __init__(self, tables: PacingTables) -> None:
         self._t = tables
-        self._total = list(_ZERO)
-        self._base = [list(_ZERO) for _ in tables.windows]
+        self._total: list[int] = list(_ZERO)
+        self._base: list[list[int]] = [list(_ZERO) for _ in tables.windows]
         self._known: list[tuple[float, float] | None] = [None] * len(tables.windows)
         self._numbers: tuple[int, ...] | None = None
         self._bucket = 0
         rolling = [window.length for window in tables.windows if window.kind == "hours"]
         self._bucket_ms = rolling[0] * _HOUR_MS // BUCKETS if rolling else 0
-        self._ring = [list(_ZERO) for _ in range(BUCKETS + 1)] if rolling else []
+        self._ring: list[list[int]] = [list(_ZERO) for _ in range(BUCKETS + 1)] if rolling else []
 
     @property
     def total(self) -> Tally:

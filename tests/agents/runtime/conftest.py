@@ -1,7 +1,7 @@
 """A simulated dialer that tells a pacer everything, and what the kernel itself saw."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ class Said:
 
     def __init__(self, observation: str = "full", base_theta: float | None = None) -> None:
         self.observation, self.base_theta = observation, base_theta
-        self.answers = "dials"
+        self.answers: Any = "dials"
         self.value = 0.0
         self.valid = True
         self.resets = 0
@@ -85,7 +85,7 @@ def played(
     world.begin(on, [seed])
     feed.after_step()
     rng = np.random.default_rng(seed)
-    n, low = world.action_space.n, -2 if action == "residual" else 0
+    n, low = cast(Any, world.action_space).n, -2 if action == "residual" else 0
     for number in range(steps):
         seen = world.observe()[0]
         choice = int(rng.integers(0, n) if rng.random() < wild else rng.integers(0, min(n, 4)))

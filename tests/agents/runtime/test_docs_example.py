@@ -1,5 +1,7 @@
 """The loop of docs/pacer.md paces a simulated floor."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ class SimulatedDialer:
     def __init__(self, scenario, steps):
         self.world = World(1, scenario, action="dials", observation="none", records=True)
         self.world.begin(np.ones(1, np.bool_), [5])
-        self.told = Recorder()
+        self.told: Any = Recorder()
         self.feed = LogFeed(self.world, self.told)
         self.feed.after_step()
         self.steps, self.people, self.placed, self.decisions = steps, 0, 0, []

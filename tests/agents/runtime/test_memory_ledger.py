@@ -3,7 +3,7 @@
 import pytest
 
 from quietdial.agents.runtime.errors import PacerError
-from quietdial.agents.runtime.ledger_protocol import OUTCOMES, Ledger, Tally
+from quietdial.agents.runtime.ledger_protocol import OUTCOMES, Ledger, Outcome, Tally
 from quietdial.agents.runtime.memory_ledger import MemoryLedger
 
 
@@ -42,7 +42,8 @@ def test_what_was_in_flight_is_known_until_its_outcome() -> None:
 
 def test_a_person_is_known_by_dials_and_silent_calls() -> None:
     ledger = make()
-    for at_ms, outcome in ((100, "unanswered"), (200, "cut"), (300, "conversation")):
+    outcomes: dict[int, Outcome] = {100: "unanswered", 200: "cut", 300: "conversation"}
+    for at_ms, outcome in outcomes.items():
         ledger.dialed(f"call-{at_ms}", at_ms, "hash-1")
         ledger.settled(f"call-{at_ms}", at_ms + 50, outcome)
     assert ledger.person("hash-1", 150) == ((200, 300), (250,), 3)

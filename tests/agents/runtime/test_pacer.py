@@ -2,6 +2,7 @@
 
 import datetime
 import math
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -31,7 +32,7 @@ def tables():
     return tables_for("study-real-10")
 
 
-def make(tables, policy=None, ledger=None, *, agents=5, **settings) -> Pacer:
+def make(tables, policy=None, ledger=None, *, agents=5, **settings) -> Any:
     pacer = Pacer(
         tables,
         policy or Said("counters"),
@@ -393,12 +394,16 @@ def at(text: str) -> int:
     return int(datetime.datetime.fromisoformat(text).replace(tzinfo=zone).timestamp() * 1000)
 
 
+def days(begin: str, end: str) -> Session:
+    """One long session."""
+    return Session(at(begin), at(begin), at(end), at(end))
+
+
 @pytest.fixture
-def italian() -> Pacer:
+def italian() -> Any:
     tables = tables_for("italy-50")
     pacer = Pacer(tables, Said("none"), MemoryLedger(), settings_for(unix_clock=True))
-    month = Session(at("2026-03-01T00:00"), at("2026-03-01T00:00"), *[at("2026-03-31T23:00")] * 2)
-    pacer.open_session(month)
+    pacer.open_session(days("2026-03-01T00:00", "2026-03-31T23:00"))
     return pacer
 
 
@@ -443,9 +448,7 @@ def test_caps_of_attempts_by_day_week_month_and_campaign():
     vars_ = {"per_day": 2, "per_week": 3, "per_30_days": 4, "per_campaign": 5}
     limited = type(tables)(**{**vars(tables), **vars_})
     pacer = Pacer(limited, Said("none"), MemoryLedger(), settings_for(unix_clock=True))
-    pacer.open_session(
-        Session(at("2026-03-01T00:00"), at("2026-03-01T00:00"), *[at("2026-05-30T23:00")] * 2)
-    )
+    pacer.open_session(days("2026-03-01T00:00", "2026-05-30T23:00"))
     reasons = []
     for moment in (
         "2026-03-02T12:00",  # Monday
