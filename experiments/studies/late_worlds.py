@@ -1,8 +1,8 @@
 """The result `late-worlds`: floors whose agents are seen late, with more seeds.
 
 Among the worlds of `hard-worlds` the learner came out ahead only where agents are seen late. This
-study asks twice more: the lagging feed, where three seeds left it open, and the polling script on
-a floor of half the size; with training seeds of which none was used before.
+study asks whether that is a property of such floors: two small teams, a feed that lags and a
+script that polls, and training seeds of which none was used before.
 """
 
 from __future__ import annotations
@@ -47,19 +47,18 @@ def _poller(n_agents: int) -> Scenario:
 
 PLAN: Final = Plan(
     NAME,
-    (
+    tuple(
         HardWorld(
-            "late-feed-10",
-            "10 agents, seen 4 s late",
-            partial(_feed, 10),
+            f"{kind}-{n_agents}",
+            f"{n_agents} agents, {missing}",
+            partial(build, n_agents),
             {"total_steps": STEPS},
-        ),
-        HardWorld(
-            "late-poller-5",
-            "5 agents, seen 3 s late, with a decision every 3 s",
-            partial(_poller, 5),
-            {"total_steps": STEPS},
-        ),
+        )
+        for kind, missing, build in (
+            ("late-feed", "seen 4 s late", _feed),
+            ("late-poller", "seen 3 s late, with a decision every 3 s", _poller),
+        )
+        for n_agents in (5, 10)
     ),
     seeds=(11, 12, 13, 14, 15),
 )
