@@ -213,8 +213,8 @@ def test_export__of_a_run_or_a_rule_can_be_loaded_even_in_the_current_folder(
     monkeypatch.chdir(out)
     for _ in range(2):
         assert main(["export", str(run), "--out=.", "--archive"]) == 0
-        bundle = load_bundle(".", unsigned=True)
         assert os.path.samefile(".", out)
+    bundle = load_bundle(".", unsigned=True)
     assert load_bundle(tmp_path / "out.zip", unsigned=True).bundle_id == bundle.bundle_id
     shown = capsys.readouterr().out
     assert ("NOT shipped" in shown) == (bundle.table is None)
