@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 
 from quietdial.envs.errors import RunFolderError
-from quietdial.experiments.plan import Plan
+from quietdial.experiments.run_plan import Plan
 from quietdial.experiments.rundir import RunFolder, changed_versions, first_difference
 from quietdial.experiments.runs import read_manifest, read_result
-from quietdial.experiments.stopping import Stop
+from quietdial.experiments.signals import Stop
 from quietdial.experiments.train import carry_out, resume_training
 
 

@@ -53,10 +53,10 @@ from quietdial.experiments.evaluate import (
     tune,
     tune_seeds,
 )
-from quietdial.experiments.plan import SCENARIO_FILE, Plan
+from quietdial.experiments.run_plan import SCENARIO_FILE, Plan
 from quietdial.experiments.rundir import RunFolder, changed_versions, provenance
 from quietdial.experiments.selection import Selection, kept_policies, select, sentence
-from quietdial.experiments.stopping import Stop
+from quietdial.experiments.signals import Stop
 from quietdial.experiments.tensorboard import (
     FINAL,
     VERDICT_SUFFIX,
@@ -93,7 +93,7 @@ def run_training(
         console: where progress and the verdict go.
         command: the command line that asked for it, for the files it makes.
         on_rollout: told every report of the training, besides the console.
-        stop: says that the run is to stop (stopping.py); none: a KeyboardInterrupt alone does.
+        stop: says that the run is to stop (signals.py); none: a KeyboardInterrupt alone does.
 
     Returns:
         The run folder and the verdict; no verdict if the run was interrupted, in which case

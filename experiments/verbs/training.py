@@ -42,7 +42,7 @@ def train(args: Args) -> int:
         default=default,
         description="Train a pacing policy. Give a run configuration (YAML) first, then flags.",
     )
-    from quietdial.experiments.stopping import stop_on_signals
+    from quietdial.experiments.signals import stop_on_signals
 
     with stop_on_signals() as stop:
         folder, verdict = run_training(config, console_of(), command_of("train", args), stop=stop)
@@ -65,7 +65,7 @@ class ResumeArgs:
 def resume(args: Args) -> int:
     """Go on with a run that was interrupted or killed; its weights are the same, bit for bit."""
     asked = parse(ResumeArgs, args, "resume")
-    from quietdial.experiments.stopping import stop_on_signals
+    from quietdial.experiments.signals import stop_on_signals
     from quietdial.experiments.train import resume_training
 
     with stop_on_signals() as stop:
@@ -94,7 +94,7 @@ def reproduce(args: Args) -> int:
     """Do a run again from its folder, compare weights and figures; exit code 1 if they differ."""
     asked = parse(ReproduceArgs, args, "reproduce")
     from quietdial.experiments.reproduce import reproduce_run
-    from quietdial.experiments.stopping import stop_on_signals
+    from quietdial.experiments.signals import stop_on_signals
 
     with stop_on_signals() as stop:
         found = reproduce_run(
