@@ -13,13 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from stable_baselines3.common.logger import Logger
 
 from quietdial.agents.checkpoint import (
@@ -53,6 +46,7 @@ from quietdial.experiments.evaluate import (
     tune,
     tune_seeds,
 )
+from quietdial.experiments.progress import progress_bar
 from quietdial.experiments.run_plan import SCENARIO_FILE, Plan
 from quietdial.experiments.rundir import RunFolder, changed_versions, provenance
 from quietdial.experiments.selection import Selection, kept_policies, select, sentence
@@ -280,21 +274,6 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     for line in report.sentences(verdict):
         console.print(f"  - {line}")
     console.print()
-
-
-@contextmanager
-def progress_bar(console: Console, *columns: str) -> Iterator[Progress]:
-    """A progress bar with time left and further text fields; quiet when not on a terminal."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        *(TextColumn("{task.fields[" + name + "]}") for name in columns),
-        console=console,
-        transient=not console.is_terminal,
-    ) as bar:
-        yield bar
 
 
 @contextmanager

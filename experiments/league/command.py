@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from quietdial.agents.rules import Marginal
 from quietdial.envs.errors import ConfigError
@@ -35,6 +34,7 @@ from quietdial.experiments.league.table import (
     terminal_table,
     write_result,
 )
+from quietdial.experiments.progress import progress_bar
 from quietdial.experiments.rundir import provenance, writable_file, writable_folder
 
 _WORLDS = ("markov-5", "italy-5")
@@ -225,28 +225,19 @@ def _run(queue: Queue, executor: Executor, console: Console) -> None:
     total, done = len(queue.by_key), len(queue.results)
     kept = f", {done} finished before" if done else ""
     console.print(f"{total} jobs{kept}; {executor.slots} at a time. Results: {queue.work}/")
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("league", total=total, completed=done, left="")
+    with progress_bar(console, stays=False) as bar:
+        task = bar.add_task("league", total=total, completed=done)
         shown = done
 
         def on_step(step: Step) -> None:
             nonlocal shown
-            left = "" if step.left_s is None else f"about {_duration(step.left_s)} left"
             scenario, name = step.key
-            bar.update(task, completed=step.done, description=f"{scenario} {name}", left=left)
+            bar.update(task, completed=step.done, description=f"{scenario} {name}")
             if step.error:
                 console.print(f"[red]failed[/]: {name} on {scenario}: {escape(step.error)}")
             if not console.is_terminal and step.done - shown >= max(total // 20, 1):
                 shown = step.done
+                left = "" if step.left_s is None else f"about {_duration(step.left_s)} left"
                 console.print(f"  {step.done} of {total} jobs, {left}")
 
         try:

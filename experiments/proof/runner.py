@@ -17,18 +17,12 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_json_atomic
 from quietdial.experiments.bench.results import result_file
+from quietdial.experiments.progress import progress_bar
 from quietdial.experiments.proof.parts import FAILURES, PARTS, SAMPLE, Figure, Part, chosen, failed
 from quietdial.experiments.rundir import make_folder, package_versions
 
@@ -185,16 +179,7 @@ def _announce(
 def _play(part: Part, scale: float, console: Console) -> tuple[list[Figure], float]:
     """Play one part with a progress bar; its figures and how long it took [s]."""
     began = time.perf_counter()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[now]}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+    with progress_bar(console, "now", stays=False) as bar:
         task = bar.add_task(part.name, total=1.0, now="")
         quarter = 0
 

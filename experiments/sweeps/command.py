@@ -20,6 +20,7 @@ from quietdial.experiments.executors import (
     Plain,
     run_all,
 )
+from quietdial.experiments.progress import progress_bar
 from quietdial.experiments.sweeps.manifest import SweepManifest
 from quietdial.experiments.sweeps.space import (
     Range,
@@ -30,7 +31,6 @@ from quietdial.experiments.sweeps.space import (
     trial_name,
 )
 from quietdial.experiments.sweeps.trials import run_trial
-from quietdial.experiments.train import progress_bar
 
 __all__ = ["Watcher", "check_ends", "ranked", "run_local", "run_sweep", "spec_of", "sweep_table"]
 

@@ -131,8 +131,8 @@ class SimulateArgs:
 def simulate(args: Args) -> int:
     """Play any scenario with any policy; write records and a picture."""
     asked = parse(SimulateArgs, args, "simulate")
-    from rich.progress import Progress
 
+    from quietdial.experiments.progress import progress_bar
     from quietdial.experiments.rundir import writable_file, writable_folder
     from quietdial.experiments.simulate import find_policy, simulate
 
@@ -145,7 +145,7 @@ def simulate(args: Args) -> int:
             raise ConfigError(f"picture = {str(asked.picture)!r} must end in .png")
         writable_file(asked.picture)
     console = console_of()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(console, stays=False) as bar:
         task = bar.add_task(f"simulating {scenario.name}", total=1.0)
         result = simulate(
             policy,
