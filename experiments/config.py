@@ -13,10 +13,15 @@ from quietdial.envs.loading import read_yaml
 from quietdial.envs.randomise import draw_scenarios
 from quietdial.envs.scenario import Scenario, describe_validation_error, load_scenario
 from quietdial.experiments.evaluate import MAX_DAYS
-from quietdial.experiments.selection import MOST_DAYS_ABOVE, SELECT_DAYS
 
 RATE_WITHOUT_CAP: Final = 0.03
 """Silent / answered at which policies are compared where the rule has no limit."""
+
+MOST_DAYS_ABOVE: Final = 0.7
+"""Share of days above the cap that the upper limit must stay below, if nothing else is said."""
+
+SELECT_DAYS: Final = 32
+"""Selection days, if nothing else is said."""
 
 
 class JudgeConfig(BaseModel):

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,9 @@ from quietdial.agents.checkpoint import checkpoints_in, load_policy
 from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.envs.errors import CheckpointError, ConfigError
 from quietdial.envs.scenario import Scenario
+from quietdial.experiments.config import MOST_DAYS_ABOVE, SELECT_DAYS
 from quietdial.experiments.evaluate import Report, make_world, play_world, select_seeds
 from quietdial.experiments.stats import PolicyDays, PolicySummary, summarise
-
-MOST_DAYS_ABOVE: Final = 0.7
-"""Share of days above the cap that the upper limit must stay below, if nothing else is said."""
-
-SELECT_DAYS: Final = 32
-"""Selection days, if nothing else is said."""
 
 
 @dataclass(frozen=True)

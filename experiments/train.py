@@ -444,7 +444,7 @@ def select_in_run(
         scenario: the world; None: the one that the policies were trained on.
         console: where progress goes.
         n_days: selection days.
-        most_days_above: see `selection.MOST_DAYS_ABOVE`.
+        most_days_above: see `config.MOST_DAYS_ABOVE`.
 
     Raises:
         CheckpointError: the run holds no checkpoint that can be read.
