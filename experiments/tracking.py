@@ -30,6 +30,7 @@ IDENTITY_FILE: Final = "tracking.json"
 
 _QUIET: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # the slim package has no other store on this machine
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "WANDB_ERROR_REPORTING": "false",
