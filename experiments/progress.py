@@ -35,3 +35,10 @@ def progress_bar(console: Console, *columns: str, stays: bool = True) -> Iterato
         disable=not console.is_terminal,
     ) as bar:
         yield bar
+
+
+def duration(seconds: float) -> str:
+    """A time in words, to the second below an hour, else to the minute."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -34,7 +34,7 @@ from quietdial.experiments.league.table import (
     terminal_table,
     write_result,
 )
-from quietdial.experiments.progress import progress_bar
+from quietdial.experiments.progress import duration, progress_bar
 from quietdial.experiments.rundir import provenance, writable_file, writable_folder
 
 _WORLDS = ("markov-5", "italy-5")
@@ -214,12 +214,6 @@ def _compile(names: Container[str], console: Console) -> None:
                 world.totals()
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
 def _run(queue: Queue, executor: Executor, console: Console) -> None:
     """Do what is left, with a bar on a terminal and a line now and then elsewhere."""
     total, done = len(queue.by_key), len(queue.results)
@@ -237,7 +231,7 @@ def _run(queue: Queue, executor: Executor, console: Console) -> None:
                 console.print(f"[red]failed[/]: {name} on {scenario}: {escape(step.error)}")
             if not console.is_terminal and step.done - shown >= max(total // 20, 1):
                 shown = step.done
-                left = "" if step.left_s is None else f"about {_duration(step.left_s)} left"
+                left = "" if step.left_s is None else f"about {duration(step.left_s)} left"
                 console.print(f"  {step.done} of {total} jobs, {left}")
 
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final, Protocol, cast
 from rich.console import Console
 
 from quietdial.envs.errors import ConfigError
+from quietdial.experiments.progress import duration
 from quietdial.experiments.rundir import writable_file, writable_folder
 from quietdial.experiments.studies.pool import Trained
 
@@ -66,10 +68,18 @@ def run_study(
 
 
 def progress(console: Console) -> Callable[[Trained], None]:
-    """A report of :func:`~.pool.train_all` that prints a line for every training."""
+    """A report of :func:`~.pool.train_all`: a line for every training, with the time left."""
+    began: list[tuple[float, int]] = []
 
     def report(step: Trained) -> None:
+        now = time.monotonic()
+        if not began:  # trainings of earlier calls took no time now
+            began.append((now - step.seconds, step.done - 1))
         said = step.error or f"{step.seconds:.0f} s"
+        if step.done < step.total:
+            then, before = began[0]
+            left_s = (now - then) / (step.done - before) * (step.total - step.done)
+            said += f", about {duration(left_s)} left"
         console.print(f"{step.done}/{step.total} {step.key}: {said}", highlight=False)
 
     return report

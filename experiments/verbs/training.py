@@ -244,20 +244,22 @@ def export(args: Args) -> int:
         rule = rule_named(asked.policy)
         out = asked.out or Path(f"export-{rule.name}")
         scenario = given or load_scenario("italy-50")
-        folder = export_rule(rule, scenario, outside_checkpoints(out), command, key=asked.sign)
+        with console.status(f"judging and checking {rule.name}"):
+            folder = export_rule(rule, scenario, outside_checkpoints(out), command, key=asked.sign)
     else:
         policy = load_run_policy(path)
         scenario = given or policy_scenario(path, policy)
-        folder = export_policy(
-            policy,
-            scenario,
-            outside_checkpoints(asked.out or default_output(path, "export")),
-            console,
-            command,
-            run=path,
-            table=asked.table,
-            key=asked.sign,
-        )
+        with console.status("measuring, distilling and checking the policy"):
+            folder = export_policy(
+                policy,
+                scenario,
+                outside_checkpoints(asked.out or default_output(path, "export")),
+                console,
+                command,
+                run=path,
+                table=asked.table,
+                key=asked.sign,
+            )
     archive = write_archive(folder) if asked.archive else None
     emit({"export": str(folder), "archive": None if archive is None else str(archive)})
     console.print(f"Exported: {folder}/manifest.json and the files that it lists")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.floors import ManyFloors
@@ -15,6 +17,7 @@ from quietdial.envs.errors import ConfigError, QuietDialError
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.executors import InlineExecutor, Plain
 from quietdial.experiments.studies import pool
+from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.pool import Trained, TrainJob, train_all
 
 SCENARIO = load_scenario("markov-5")
@@ -110,3 +113,19 @@ def test_train_all__other_processes_find_the_same_policies(tmp_path: Path) -> No
     obs = np.random.default_rng(0).random((20, 2))
     for key, policy in here.items():
         assert np.array_equal(policy.logits(obs), apart[key].logits(obs))
+
+
+def test_progress__tells_the_time_left_from_what_was_trained_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter([160.0, 220.0, 340.0])
+    monkeypatch.setattr("quietdial.experiments.studies.command.time.monotonic", lambda: next(now))
+    written = io.StringIO()
+    report = progress(Console(width=100, file=written))
+    for done in (3, 4, 6):  # two were done by an earlier call
+        report(Trained(f"job-{done}", "", 60.0, done, 6))
+    assert written.getvalue().splitlines() == [
+        "3/6 job-3: 60 s, about 3 min 00 s left",
+        "4/6 job-4: 60 s, about 2 min 00 s left",
+        "6/6 job-6: 60 s",
+    ]
