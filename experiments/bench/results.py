@@ -68,6 +68,15 @@ def share_figure(name: str, share: Interval, note: str) -> dict[str, Any]:
     return figure(name, share.value, "1", share.lo, share.hi, share.n, note)
 
 
+def by_subject(figures: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Rows that are named `SUBJECT: WHAT`, by subject and then by what, for a table."""
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for one in figures:
+        subject, what = one["name"].rsplit(": ", 1)
+        rows.setdefault(subject, {})[what] = one
+    return rows
+
+
 def points(row: Mapping[str, Any]) -> str:
     """A difference of shares in points with its interval, for the table of a page."""
     return f"{100 * row['value']:+.2f} ({100 * row['lo']:+.2f} to {100 * row['hi']:+.2f})"

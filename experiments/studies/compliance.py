@@ -21,7 +21,7 @@ from rich.table import Table
 from quietdial.agents.policy import Policy
 from quietdial.envs.loading import write_json_atomic, write_text_atomic
 from quietdial.envs.scenario import Scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
+from quietdial.experiments.bench.results import by_subject, figure, put_figures, result_file
 from quietdial.experiments.evaluate import play_days, test_seeds
 from quietdial.experiments.rundir import make_folder
 from quietdial.experiments.stats import (
@@ -162,10 +162,7 @@ _COLUMNS: Final = ("utilisation", "silent rate", "days above the cap", "worst da
 
 def page_table(figures: Sequence[Mapping[str, Any]]) -> str:
     """The figures as a Markdown table, one row for each setting; intervals of 95 %, in percent."""
-    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for one in figures:
-        setting, what = one["name"].rsplit(": ", 1)
-        rows.setdefault(setting, {})[what] = one
+    rows = by_subject(figures)
     lines = [
         "| World | Policy | Utilisation % | Silent % | Days above the cap % | Worst day % | "
         "Cost of the shield, points |",

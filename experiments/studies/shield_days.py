@@ -8,7 +8,7 @@ the dialer's events, for a policy that lies about its numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +29,7 @@ from quietdial.envs.pacing.shield import Shield
 from quietdial.envs.pacing.state import SHIELD_ROOM
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
-from quietdial.experiments.bench.results import figure, put_figures, result_file
+from quietdial.experiments.bench.results import by_subject, figure, put_figures, result_file
 from quietdial.experiments.stats import clopper_pearson, mean_interval
 from quietdial.experiments.studies.adversary import (
     LOW,
@@ -286,10 +286,7 @@ _COLUMNS: Final = (
 
 def page_table(figures: Sequence[dict[str, Any]]) -> str:
     """The figures as a Markdown table, one row for each kind of days; intervals of 95 %."""
-    rows: dict[str, dict[str, dict[str, Any]]] = {}
-    for one in figures:
-        name, what = one["name"].rsplit(": ", 1)
-        rows.setdefault(name, {})[what] = one
+    rows = by_subject(figures)
     lines = [
         "| Days | n | Windows over the cap % | Over it at some decision % | Worst window % | "
         "Utilisation % | Cause |",
@@ -311,7 +308,7 @@ def page_table(figures: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(one: dict[str, Any] | None) -> str:
+def _cell(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return ""
     value, lo, hi = (100.0 * float(one[key]) for key in ("value", "lo", "hi"))
