@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quietdial.envs.errors import CheckpointError, RunFolderError
+from quietdial.envs.loading import write_synced
 
 FORMAT: Final = "quietdial-checkpoint/1"
 
@@ -75,10 +76,7 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         try:
             temporary.mkdir()
             for name, data in {**files, MANIFEST: json_bytes(manifest)}.items():
-                with (temporary / name).open("xb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                write_synced(temporary / name, data)
             _sync_folder(temporary)
             if target.exists():  # the same step again: out of the way, then in one step
                 target.rename(_temporary(target))

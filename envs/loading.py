@@ -215,6 +215,14 @@ def write_text_atomic(path: Path, text: str) -> None:
     write_bytes_atomic(path, content)
 
 
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and wait until it is on the disk (OSError: it cannot, or is there)."""
+    with path.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write bytes to a temporary file beside `path`, then put it in place in one step.
 
@@ -228,10 +236,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         try:
-            with temporary.open("xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            write_synced(temporary, content)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ from quietdial.agents.rules.base import Rule
 from quietdial.agents.runtime.tables import FILE, dict_of_tables
 from quietdial.agents.runtime_tables import pacing_tables
 from quietdial.envs.errors import ExportError, MissingExtraError
-from quietdial.envs.loading import write_bytes_atomic
+from quietdial.envs.loading import write_bytes_atomic, write_synced
 from quietdial.envs.scenario import Scenario
 
 try:
@@ -316,10 +316,7 @@ def _put(files: Mapping[str, bytes], out: Path) -> None:
         try:
             temporary.mkdir()
             for name, data in files.items():
-                with (temporary / name).open("xb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                write_synced(temporary / name, data)
             try:
                 load_bundle(temporary, unsigned=True)
             except BundleError as error:
