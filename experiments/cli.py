@@ -21,6 +21,7 @@ from quietdial.experiments.verbs import (
     pages,
     serving,
     sweeping,
+    telephony,
     training,
     worlds,
 )
@@ -70,6 +71,7 @@ VERBS: dict[str, Callable[[Args], int]] = {
     "compare": looking.compare,
     "serve": answering.serve,
     "vicidial": serving.vicidial,
+    "sip": telephony.sip,
     "tensorboard": looking.tensorboard,
     "ledger": serving.ledger,
     "scenarios": worlds.scenarios,
