@@ -2,14 +2,15 @@
 
     python3 -m sip_dialer settings.json
 
-A settings file, all of it needed but the last line:
+A settings file, all of it needed but the last two lines:
 
     {"peer": ["127.0.0.1", 5060], "local": ["127.0.0.1", 0],
      "sidecar": "/run/quietdial/sidecar.sock", "campaign": "sales",
      "n_agents": 20, "seconds": 600, "close_s": 30, "interval_s": 1,
      "limit_s": 3, "ring_timeout_s": 8, "first_number": 1000000, "lines": 192,
      "talk_s": 20, "wrap_s": 5, "log": "calls.jsonl",
-     "opens_at": 1796130000.0, "conversations": "conversations.csv", "by_callee": 0.5, "seed": 1}
+     "opens_at": 1796130000.0, "conversations": "conversations.csv", "by_callee": 0.5, "seed": 1,
+     "t1_s": 0.5}
 
 `talk_s` and `wrap_s` are means of exponential draws, unless `conversations` names a file with lines
 "talk_ms,wrap_ms,by_callee". Every dial becomes a line of `log`; the totals go to standard output.
@@ -32,6 +33,7 @@ from typing import Any
 
 from sip_dialer.floor import Conversation, Floor, Rules
 from sip_dialer.sidecar import Answer, Sidecar
+from sip_dialer.transactions import Timers
 from sip_dialer.user_agent import UserAgent
 
 
@@ -60,9 +62,10 @@ async def play(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings["lines"],
     )
     floor = Floor(rules, conversations(settings))
+    timers = Timers(t1=settings.get("t1_s", Timers().t1))
     peer, local = (str(settings["peer"][0]), int(settings["peer"][1])), settings["local"]
     transport, user_agent = await loop.create_datagram_endpoint(
-        lambda: UserAgent(floor, peer), local_addr=(local[0], local[1])
+        lambda: UserAgent(floor, peer, timers), local_addr=(local[0], local[1])
     )
     sidecar = Sidecar(settings["sidecar"], settings["campaign"])
     opens_at = settings.get("opens_at", time.time())

@@ -26,6 +26,7 @@ from quietdial.experiments.bench.results import (
 from quietdial.experiments.rundir import writable_file
 from quietdial.experiments.sip.callees import why_not
 from quietdial.experiments.sip.compare import FALSE_ALARMS, MEASURES, Compared, columns, compare
+from quietdial.experiments.sip.grid import grid_figures
 from quietdial.experiments.sip.play import Played, Session, play
 from quietdial.experiments.sip.worlds import (
     CAP,
@@ -63,7 +64,7 @@ class Size(NamedTuple):
     steps: int
 
 
-WHOLE: Final = Size(900.0, 8, RATIOS, 2_000_000)
+WHOLE: Final = Size(600.0, 8, RATIOS, 2_000_000)
 QUICK: Final = Size(90.0, 2, (1.0, 3.0), 0)
 
 
@@ -112,6 +113,8 @@ def prove(
     console.print("the simulator")
     figures, surprises = _compared(settings, seeds, played)
     figures += [*_counts(settings, played), *_decisions(settings, played), *_times(played)]
+    if size.steps:
+        figures += grid_figures(seeds)
     for row in figures:
         console.print(
             f"{row['name']}: {row['value']:.6g} {row['unit']} "
