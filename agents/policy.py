@@ -63,6 +63,20 @@ def log_multiplier(multiplier: NDArray[np.float64] | float) -> NDArray[np.float6
     return np.log(np.asarray(multiplier, dtype=np.float64) / MULTIPLIER_UNIT)
 
 
+def priced_theta(theta: float, multiplier: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Threshold of the base rule at a price of silent calls: theta x 150 / multiplier, cut.
+
+    Args:
+        theta: threshold at 150 agent-seconds per silent call.
+        multiplier: prices, agent-seconds per silent call, any shape.
+
+    Returns:
+        Thresholds in :data:`THETA_RANGE`, float64 of that shape.
+    """
+    at_price = theta * MULTIPLIER_UNIT / np.asarray(multiplier, dtype=np.float64)
+    return np.asarray(np.clip(at_price, *THETA_RANGE))
+
+
 @runtime_checkable
 class Policy(Protocol):
     """What decides for a batch of campaigns; state is only for policies that remember."""
@@ -254,6 +268,13 @@ class PolicySpec(Frozen):
     conditioned: tuple[float, float] | None = Field(
         default=None, description="multipliers that the policy was trained for; none: one"
     )
+    priced_theta: float | None = Field(
+        default=None,
+        ge=THETA_RANGE[0],
+        le=THETA_RANGE[1],
+        description="conditioned: threshold of the base rule at 150 agent-seconds, which goes "
+        "against the price; none: the base rule keeps its threshold at every price",
+    )
     knowledge: KnowledgeName = Field(
         default="believed", description="what the world's look-ahead and base rule go by"
     )
@@ -287,6 +308,10 @@ class PolicySpec(Frozen):
             raise ValueError(f"{self.action!r} needs at least 2 actions, not {self.n_actions}")
         if self.conditioned is not None and not 0 < self.conditioned[0] < self.conditioned[1]:
             raise ValueError(f"conditioned = {self.conditioned} must be low < high, above 0")
+        if self.priced_theta is not None and (
+            self.conditioned is None or not self.action.startswith("residual")
+        ):
+            raise ValueError("priced_theta needs conditioned training of residual actions")
         return self
 
     @property
@@ -305,6 +330,7 @@ class PolicySpec(Frozen):
         n_actions: int,
         theta_range: tuple[float, float] | None = None,
         conditioned: tuple[float, float] | None = None,
+        priced_theta: float | None = None,
         decision_interval_s: float | None = None,
         knowledge: Knowledge = "believed",
         floors: tuple[str, ...] = (),
@@ -330,6 +356,7 @@ class PolicySpec(Frozen):
             max_dials=scenario.max_dials,
             theta_range=theta_range,
             conditioned=conditioned,
+            priced_theta=priced_theta,
             knowledge=knowledge,
             floors=floors,
         )

@@ -134,7 +134,8 @@ class LearnerConfig(BaseModel):
         default=0.02,
         ge=THETA_RANGE[0],
         le=THETA_RANGE[1],
-        description="threshold of the marginal rule under residual actions",
+        description="threshold of the marginal rule under residual actions; with conditioned at "
+        "150 agent-s per silent call: it goes against the price",
     )
     target_silent_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="silent / answered to train for; none: 0.95 of the rule's cap"
@@ -301,6 +302,12 @@ class LearnerConfig(BaseModel):
     def target(self, cap: float) -> float:
         """The silent rate to train for under a rule with this cap, fraction of answered."""
         return 0.95 * cap if self.target_silent_rate is None else self.target_silent_rate
+
+    @property
+    def priced_theta(self) -> float | None:
+        """Threshold of the base rule at 150 agent-seconds where it goes by the price; else none."""
+        moves = self.conditioned is not None and self.action.startswith("residual")
+        return self.base_theta if moves else None
 
     @property
     def rollout_steps(self) -> int:

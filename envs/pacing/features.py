@@ -82,6 +82,7 @@ from quietdial.envs.pacing.state import (
     NOW,
     OFF,
     OUT_AT,
+    OWN_THETA,
     PEOPLE_DONE,
     PICKED_UP,
     RATE_ANSWERED,
@@ -286,7 +287,8 @@ def observe(book, set_code, residual, out):  # type: ignore[no-untyped-def]
         if residual or set_code >= FULL:
             look_ahead(b, s, p)
         if residual:
-            base = base_dials(b, s, p, p.x[BASE_THETA])
+            own = s.head[b, OWN_THETA]
+            base = base_dials(b, s, p, own * 2.0**-53 if own else p.x[BASE_THETA])
             s.head[b, BASE] = base
         if set_code >= COUNTERS:
             _counters(b, s, p, out)

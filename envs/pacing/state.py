@@ -98,8 +98,9 @@ OUTCOME_CODES = {
     SHIELD_CALLS,  # dials that it refused
     SHIELD_ROOM,  # most calls in flight by the shield's last look
     SHIELD_NEXT,  # when it looks again [ms]
-) = range(44)
-COUNT = 44  # COUNT + s: agents in state s
+    OWN_THETA,  # threshold of this row's base rule in units of 2^-53; 0: the world's
+) = range(45)
+COUNT = 45  # COUNT + s: agents in state s
 ACC = COUNT + N_AGENT_STATES  # ACC + s: agent time in state s is ACC + COUNT * NOW [ms]
 N_HEAD = ACC + N_AGENT_STATES
 
