@@ -63,6 +63,17 @@ def log_multiplier(multiplier: NDArray[np.float64] | float) -> NDArray[np.float6
     return np.log(np.asarray(multiplier, dtype=np.float64) / MULTIPLIER_UNIT)
 
 
+def weight_of_price(multiplier: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Factor on a reward with this price of silent calls, 2 x 150 / (150 + multiplier).
+
+    A positive factor changes no optimum; with it rewards at all prices have about the same spread.
+
+    Args:
+        multiplier: prices, agent-seconds per silent call, any shape.
+    """
+    return 2.0 * MULTIPLIER_UNIT / (MULTIPLIER_UNIT + np.asarray(multiplier, dtype=np.float64))
+
+
 def priced_theta(theta: float, multiplier: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """Threshold of the base rule at a price of silent calls: theta x 150 / multiplier, cut.
 

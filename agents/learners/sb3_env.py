@@ -17,7 +17,13 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import FieldLike, log_multiplier, priced_theta, theta_of
+from quietdial.agents.policy import (
+    FieldLike,
+    log_multiplier,
+    priced_theta,
+    theta_of,
+    weight_of_price,
+)
 from quietdial.envs.errors import ConfigError, MissingExtraError
 from quietdial.envs.pacing.state import overwrite
 
@@ -107,7 +113,9 @@ class SameStepVecEnv(VecEnv):
     With `conditioned`, every episode of a row has a price of its own, log-uniform in that range,
     drawn from (seed, "multiplier", row, episode of the row), and log(price / 150) is the last
     number of the observation. With `priced_theta` the base rule of residual actions has a
-    threshold by that price, see :func:`~quietdial.agents.policy.priced_theta`.
+    threshold by that price, see :func:`~quietdial.agents.policy.priced_theta`. The reward of such
+    a row is multiplied by :func:`~quietdial.agents.policy.weight_of_price`: else the rows with the
+    highest prices would be all that is learned from.
 
     With `theta_range`, the learner's action is a number in [-1, 1] and the environment's a
     threshold, see :func:`~quietdial.agents.policy.theta_of`.
@@ -257,6 +265,8 @@ class SameStepVecEnv(VecEnv):
         unit = self.reward_scale / (self.n_agents * self.decision_interval_s)
         excess = unit * (cost - self.cap * answered)
         shaped = self.reward_scale * reward - self.multiplier * excess
+        if self.conditioned is not None:
+            shaped *= weight_of_price(self.multiplier)
         self.last_excess = excess.astype(np.float32)
         self._silent += float(cost.sum())
         self._answered += float(answered.sum())

@@ -16,7 +16,7 @@ from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.lagrange import HIGHEST, LOWEST
 from quietdial.agents.optimal import Optimum, frontier
 from quietdial.agents.optimal_policy import OptimalMarkov
-from quietdial.agents.policy import Policy
+from quietdial.agents.policy import Policy, weight_of_price
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.markov import MarkovWorld
@@ -198,7 +198,8 @@ def _train(
     """The conditioned policy, then one for each cap; nothing without a learner.
 
     A policy for one cap stands on the base rule with the threshold that has this rate on the tuning
-    days (`thetas`), and starts with the price that goes with it.
+    days (`thetas`), and starts with the price that goes with it, its reward scaled as by the
+    conditioned one.
     """
     learner = settings.learner
     if learner is None:
@@ -210,7 +211,8 @@ def _train(
         if theta is not None and learner.action.startswith("residual"):
             price = learner.initial_multiplier * learner.base_theta / theta
             price = min(max(price, LOWEST), HIGHEST)
-            own = _changed(learner, base_theta=theta, initial_multiplier=price)
+            scale = learner.reward_scale * weight_of_price(price)
+            own = _changed(learner, base_theta=theta, initial_multiplier=price, reward_scale=scale)
         world = changed_world(scenario, {"rule.cap": cap})
         jobs.append(TrainJob(f"{scenario.name}-cap-{cap:g}", own, world))
 
