@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.control import RESIDUAL_LOW, THETAS
+from quietdial.envs.pacing.insight import N_CHOICES
 from quietdial.envs.pacing.params import Knowledge, knowledge_parts
 from quietdial.envs.pacing.spec import N_RESIDUALS
 from quietdial.envs.scenario import Scenario
@@ -303,9 +304,9 @@ class PolicySpec(Frozen):
                 f"'dials' with max_dials = {self.max_dials} needs {self.max_dials + 1} actions, "
                 f"not {self.n_actions}"
             )
-        if self.action == "residual_choice" and self.n_actions != 3 * N_RESIDUALS:
+        if self.action == "residual_choice" and self.n_actions != N_CHOICES * N_RESIDUALS:
             raise ValueError(
-                f"'residual_choice' needs {3 * N_RESIDUALS} actions, not {self.n_actions}"
+                f"'residual_choice' needs {N_CHOICES * N_RESIDUALS} actions, not {self.n_actions}"
             )
         if self.action == "threshold" and self.n_actions != len(THETAS):
             raise ValueError(f"'threshold' needs {len(THETAS)} actions, not {self.n_actions}")

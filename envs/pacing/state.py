@@ -93,7 +93,7 @@ OUTCOME_CODES = {
     LAST_FINISHED,
     LAST_SEEN,  # pick-ups that the answer-rate estimate has counted
     RING_S,  # whole seconds from dial to pick-up, summed over the pick-ups
-    SET_CHOICE,  # which lead a one-shot action dials: 0 next, 1 likeliest, 2 least likely
+    SET_CHOICE,  # which lead a one-shot action dials: see `insight.NEXT`
     SHIELD_ACTS,  # times that the shield refused dials
     SHIELD_CALLS,  # dials that it refused
     SHIELD_ROOM,  # most calls in flight by the shield's last look
