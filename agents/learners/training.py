@@ -368,9 +368,12 @@ class _Lagrangian(BaseCallback):
         if self._kept == self._rollout and not stop:
             return
         self.settle()
-        due = self._rollout > 0 and self._rollout % self._config.checkpoint_every == 0
-        if due or stop:
-            self._keeper.save(self._training_state, must=stop)
+        if self._rollout > 0 or stop:
+            due = self._rollout % self._config.checkpoint_every == 0
+            if due or stop:
+                self._keeper.save(self._training_state, must=stop)
+        elif self._config.keep_start:
+            self._keeper.save()
         self.stopped = stop
 
     def settle(self) -> None:
