@@ -26,6 +26,7 @@ STUDIES: Final[dict[str, str]] = {
     "information": "information",
     "information-learners": "information_learners",
     "kill-storm": "kill_storm",
+    "learners": "learners",
     "late-worlds": "late_worlds",
     "markov-optimum": "markov",
     "pacer-parity": "pacer_parity",
