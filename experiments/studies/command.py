@@ -24,6 +24,7 @@ STUDIES: Final[dict[str, str]] = {
     "hard-worlds": "hard_worlds",
     "hostile-bundles": "hostile_bundles",
     "information": "information",
+    "information-choice": "information_choice",
     "information-learners": "information_learners",
     "kill-storm": "kill_storm",
     "learners": "learners",

@@ -370,8 +370,10 @@ def run(
     steps: Sequence[Step] = STEPS,
     seeds: Sequence[int] = (),
     days: Days = DAYS,
+    select: Days = SELECT_DAYS,
     n_steps: int = N_STEPS,
     name: str = NAME,
+    of: str = "",
 ) -> None:
     """Train, judge, show and write (see `command.Study`).
 
@@ -384,8 +386,11 @@ def run(
         steps: what policies are shown.
         seeds: training seeds, at least 2; none: the rule only.
         days: days that are played.
+        select: days on which checkpoints are chosen.
         n_steps: decisions that a learner trains on.
         name: name of the result.
+        of: place of the page for the tables, see `bench.results.put_figures`; the picture is made
+            of the main result, "", only.
     """
     figures: list[dict[str, Any]] = []
     scenarios = {n: load_scenario(f"study-real-{n}") for n in floors}
@@ -401,7 +406,7 @@ def run(
         for step in (BASE, *steps):
             world = with_leads(floor, step)
             trained = jobs[n].get(step.label, [])
-            kept = choose(trained, work, world, RATE, SELECT_DAYS, processes=processes)
+            kept = choose(trained, work, world, RATE, select, processes=processes)
             asked: list[Policy] = [
                 Marginal(0.02, step.knowledge),
                 *(one.policy for one in kept),
@@ -428,12 +433,14 @@ def run(
         figures += joint_rows(floor, by_label)
     said = f"tuning days 0 to {days.tune - 1}, test days 0 to {days.test - 1}"
     if seeds:
-        said += f"; training {tuple(seeds)}, {n_steps} decisions each"
+        said += f"; training {tuple(seeds)}, {n_steps} decisions each, checkpoints chosen on "
+        said += f"selection days 0 to {select.test - 1}"
     command = f"quietdial study {name} --output experiments/results/{name}.json"
     result = result_file(name, command, said, figures)
     console.print(page.table(result))
     if output is not None:
         write_json_atomic(output, result)
         if page.PAGE.is_file():
-            put_figures(page.PAGE, page.markdown(result))
-            page.save_picture(result)
+            put_figures(page.PAGE, page.markdown(result), of)
+            if not of:
+                page.save_picture(result)
