@@ -92,6 +92,13 @@ def read_logs(
     )
 
 
+def is_log(path: Path) -> bool:
+    """Whether a path looks like recorded days; raises `CalibrationError` if it is unreadable."""
+    if path.is_dir() or path.name == RECORDS_FILE:
+        return True
+    return _kind_of(path) is not None
+
+
 _ASTERISK: Final = frozenset(("queue lines", "queue table", "cdr csv", "cdr table"))
 
 

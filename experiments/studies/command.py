@@ -29,6 +29,7 @@ STUDIES: Final[dict[str, str]] = {
     "kill-storm": "kill_storm",
     "learners": "learners",
     "late-worlds": "late_worlds",
+    "log-calibration": "log_calibration",
     "markov-optimum": "markov",
     "pacer-parity": "pacer_parity",
     "ray-node-loss": "node_loss",
