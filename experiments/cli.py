@@ -52,6 +52,7 @@ _EXTRA_OF = {
 
 VERBS: dict[str, Callable[[Args], int]] = {
     "train": training.train,
+    "evolve": training.evolve,
     "resume": training.resume,
     "reproduce": training.reproduce,
     "evaluate": training.evaluate,

@@ -34,6 +34,14 @@ from quietdial.experiments.bench.results import (
     share_figure,
 )
 from quietdial.experiments.evaluate import make_world, test_seeds
+from quietdial.experiments.evolve import (
+    RULE_FILE,
+    EvolutionConfig,
+    load_rule,
+    rule_values,
+    search,
+)
+from quietdial.experiments.rundir import config_sha256, make_folder
 from quietdial.experiments.stats import Interval, mean_interval
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.decisions import decisions_of
@@ -48,7 +56,7 @@ PAGE: Final = Path("docs/learners.md")
 WORLD: Final = "study-real-10"
 RATE: Final = 0.03
 SEEDS: Final = (1, 2, 3)
-TUNE_DAYS, TEST_DAYS = 16, 48
+TUNE_DAYS, TEST_DAYS = 12, 40
 RATIO, BASE = "fixed-ratio", "marginal"
 
 NEAR: Final = 0.004
@@ -86,19 +94,28 @@ class Line:
 
 
 LINES: Final = (
+    Line("a2c", "residual", 2_000_000),
+    Line("dqn", "residual", 500_000),
+    Line("recurrent-ppo", "residual", 500_000),
+    Line("trpo", "residual", 1_000_000),
+    Line("sac", "theta", 200_000),
+    Line("qr-dqn", "residual", 200_000),
     Line("ppo-lagrangian", "residual", 600_000),
     Line("ppo", "residual", 600_000),
     Line("maskable-ppo", "residual", 600_000),
-    Line("recurrent-ppo", "residual", 1_000_000),
-    Line("a2c", "residual", 2_000_000),
-    Line("trpo", "residual", 1_000_000),
-    Line("dqn", "residual", 600_000),
-    Line("qr-dqn", "residual", 300_000),
-    Line("sac", "theta", 300_000),
     Line("ppo-lagrangian", "threshold", 600_000),
     Line("ppo-lagrangian", "vicidial_level", 200_000, {"gamma": 0.9}),
 )
-"""All rows; the discount of `vicidial_level` is the table's own, see docs/learners.md."""
+"""All rows of learners; the discount of `vicidial_level` is no preset's (docs/learners.md)."""
+
+EVOLVED: Final = "evolution, predict1-pi"
+SEARCH: Final[dict[str, Any]] = {
+    "rule": "predict1-pi",
+    "generations": 8,
+    "campaigns": 32,
+    "horizon_s": 3600.0,
+}
+"""The row of evolution strategies: all settings of the rule that UNICOM's dialer runs."""
 
 
 def jobs_of(line: Line, scenario: Scenario, seeds: Sequence[int] = SEEDS) -> list[TrainJob]:
@@ -151,12 +168,12 @@ def verdict(found: Comparison, other: float | None) -> str:
 
 
 def figures_of(
-    line: Line,
+    name: str,
     found: Comparison,
     others: Sequence[float | None],
     costs: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The figures of one row."""
+    """The figures of one row; `costs`: of its trainings, if there were any."""
     known = [one for one in others if one is not None]
     other = None if not known else float(np.mean(known))
     rates = [
@@ -167,25 +184,26 @@ def figures_of(
     note = f"silent as played, by seed: {own}"
     if missed:
         note += f"; {100 * RATE:g} % not reached by seeds {missed}, judged at their own rate"
-    steps = float(costs[0]["steps"])
-    cpu = mean_interval([float(cost["cpu_s"]) for cost in costs])
-    rows = [
-        figure(f"{line.name}: steps", steps, "1", steps, steps, len(costs), ""),
-        figure(f"{line.name}: training", cpu.value, "s", cpu.lo, cpu.hi, cpu.n, "CPU time"),
-        share_figure(f"{line.name}: utilisation", found.utilisation, note),
-    ]
+    rows = [share_figure(f"{name}: utilisation", found.utilisation, note)]
+    if costs:
+        steps = float(costs[0]["steps"])
+        cpu = mean_interval([float(cost["cpu_s"]) for cost in costs])
+        rows += [
+            figure(f"{name}: steps", steps, "1", steps, steps, len(costs), ""),
+            figure(f"{name}: training", cpu.value, "s", cpu.lo, cpu.hi, cpu.n, "CPU time"),
+        ]
     for what in (RATIO, BASE):
         row = found.against(what)
         each = ", ".join(f"{100 * gap:+.2f}" for gap in row.by_seed)
-        rows.append(share_figure(f"{line.name}: minus {what}", row.difference, f"by seed {each}"))
+        rows.append(share_figure(f"{name}: minus {what}", row.difference, f"by seed {each}"))
     if other is not None:
         mean = mean_interval(known)
         held = Interval(mean.value, max(mean.lo, 0.0), min(mean.hi, 1.0), mean.n)
         each = ", ".join(f"{share:.3f}" for share in known)
-        rows.append(share_figure(f"{line.name}: other decisions", held, f"by seed {each}"))
+        rows.append(share_figure(f"{name}: other decisions", held, f"by seed {each}"))
     value = 1.0 if found.against(RATIO).difference.lo > 0.0 else 0.0
     said = verdict(found, other)
-    return [*rows, figure(f"{line.name}: beats the ratio", value, "0 or 1", value, value, 1, said)]
+    return [*rows, figure(f"{name}: beats the ratio", value, "0 or 1", value, value, 1, said)]
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -208,8 +226,8 @@ def markdown(result: Mapping[str, Any]) -> str:
             remarks.append(f"- {name}: {level['note']}.")
         cells = (
             name,
-            f"{its['steps']['value'] / 1e6:.2g}",
-            f"{its['training']['value']:.0f}",
+            f"{its['steps']['value'] / 1e6:.2g}" if "steps" in its else "",
+            f"{its['training']['value']:.0f}" if "training" in its else "",
             f"{100 * level['value']:.1f} ({100 * level['lo']:.1f} to {100 * level['hi']:.1f})",
             points(its[f"minus {RATIO}"]),
             points(its[f"minus {BASE}"]),
@@ -231,11 +249,27 @@ def compare(
         RATE,
         n_tune=TUNE_DAYS,
         n_test=TEST_DAYS,
+        tolerance=0.05,
+        most_trials=5,
         names=(RATIO, BASE),
         work=work / "judged",
         processes=processes,
         said=lambda text: console.print(f"{name}: {text}", highlight=False),
     )
+
+
+def evolved(work: Path, scenario: Scenario, seeds: Sequence[int] = SEEDS) -> list[Policy]:
+    """Rules found by evolution strategies, one for each seed; kept in the work folder."""
+    found = []
+    for seed in seeds:
+        config = EvolutionConfig(seed=seed, **SEARCH)
+        folder = work / f"{EVOLVED}-{config_sha256(config.model_dump(mode='json'))[:16]}"
+        path = folder / RULE_FILE
+        if not path.is_file():
+            make_folder(folder)
+            write_json_atomic(path, rule_values(config.rule, search(config, scenario)))
+        found.append(load_rule(folder))
+    return found
 
 
 def run(
@@ -246,27 +280,40 @@ def run(
     console: Console,
     lines: Sequence[Line] = LINES,
 ) -> None:
-    """Train, judge, show and write (see `command.Study`)."""
+    """Train, judge, show and write, one row after the other (see `command.Study`).
+
+    The result is written after every row, so that an interrupted study leaves the rows it has.
+    """
     scenario = load_scenario(WORLD)
-    figures: list[dict[str, Any]] = []
-    jobs = {line.name: jobs_of(line, scenario) for line in lines}
-    every = [job for of_line in jobs.values() for job in of_line]
-    trained = train_all(every, work, processes, progress(console))
+    rules = evolved(work, scenario)
+    found = compare(EVOLVED, rules, work, processes, console)
+    figures = figures_of(EVOLVED, found, [], [])
     for line in lines:
-        policies = [trained[job.key] for job in jobs[line.name]]
+        jobs = jobs_of(line, scenario)
+        trained = train_all(jobs, work, processes, progress(console))
+        policies = list(trained.values())
         found = compare(line.name, policies, work, processes, console)
         others = [departures(policy, scenario) for policy in policies]
-        figures += figures_of(line, found, others, [cost_of(job, work) for job in jobs[line.name]])
-    seeds = f"training {SEEDS}; tuning days 0 to {TUNE_DAYS - 1}, test days 0 to {TEST_DAYS - 1}"
-    result = result_file(NAME, COMMAND, seeds, figures)
+        figures += figures_of(line.name, found, others, [cost_of(job, work) for job in jobs])
+        if output is not None:
+            _write(output, figures)
     table = Table("learner, action", "utilisation", f"minus {RATIO}", f"minus {BASE}", "")
-    for row in markdown(result).splitlines():
+    for row in markdown(_result(figures)).splitlines():
         if row.startswith("| ") and "Verdict" not in row:
             cells = [cell.strip() for cell in row.strip("|").split("|")]
             table.add_row(cells[0], *cells[3:6], cells[7])
     console.print(table)
-    if output is None:
-        return
+
+
+def _result(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of the result file."""
+    seeds = f"training {SEEDS}; tuning days 0 to {TUNE_DAYS - 1}, test days 0 to {TEST_DAYS - 1}"
+    return result_file(NAME, COMMAND, seeds, figures)
+
+
+def _write(output: Path, figures: Sequence[dict[str, Any]]) -> None:
+    """Write the result file, and the page made from it."""
+    result = _result(figures)
     write_json_atomic(output, result)
     if PAGE.is_file():
         put_figures(PAGE, markdown(result))

@@ -337,6 +337,8 @@ def compare_at_rate(
     *,
     n_tune: int = 64,
     n_test: int = 128,
+    tolerance: float = 0.02,
+    most_trials: int = 8,
     names: Sequence[str] | None = None,
     reference: Policy | None = None,
     work: Path | None = None,
@@ -355,6 +357,8 @@ def compare_at_rate(
         rate: silent / answered.
         n_tune: days for every knob that is tried.
         n_test: days for the figures.
+        tolerance: see :class:`Days`.
+        most_trials: see :class:`Days`.
         names: names of the opponents; None: their own.
         reference: rule that is held against opponents that do not reach the rate, at their own.
         work: folder that keeps what was played, so that a later call goes on.
@@ -368,7 +372,7 @@ def compare_at_rate(
         raise ConfigError(f"{len(policies_by_seed)} training seed given; at least 2 are needed")
     if names is not None and len(names) != len(opponents):
         raise ConfigError(f"{len(names)} names for {len(opponents)} opponents")
-    days = Days(n_tune, n_test)
+    days = Days(n_tune, n_test, tolerance, most_trials)
 
     def many(asked: Sequence[tuple[Policy, float]]) -> list[AtRate]:
         return judge_many(asked, scenario, days, work, processes=processes, said=said)
