@@ -163,6 +163,13 @@ class LearnerConfig(BaseModel):
         description="how much each call away from the base rule is disfavoured at the start, nats; "
         "with 1.0 the preferred action never left the rule in 4 M steps of italy-50",
     )
+    dials_bias: float = Field(
+        default=3.0,
+        ge=0,
+        le=20,
+        description="'dials': how much dialing nothing is favoured at the start, nats; on ten "
+        "agents 3 floods them for a while (60 % silent), 5 is near progressive dialing",
+    )
     horizon_s: float = Field(
         default=7200.0, gt=0, le=2_678_400, description="length of a training episode"
     )
