@@ -65,7 +65,7 @@ PRESETS: Final[dict[AlgorithmName, dict[str, Any]]] = {
         "total_steps": 2_000_000,
         "report_every": 32_768,
     },
-    "a2c": {"n_steps": 16, "total_steps": 6_000_000, "report_every": 32_768},
+    "a2c": {"n_steps": 16, "total_steps": 6_000_000, "report_every": 32_768, "dials_bias": 5.0},
     "trpo": {"n_steps": 128, "batch_size": 4096, "target_kl": 0.01},
     "dqn": {**_STORED, **_SUMMED, "total_steps": 1_500_000, "learning_rate": 5e-4},
     "qr-dqn": {**_STORED, **_SUMMED, "total_steps": 1_000_000, "learning_rate": 5e-4},
