@@ -19,7 +19,7 @@ SMALL = changed(load_scenario("study-real-5"), "small", episode={"duration_s": 1
 def test_learned_settings__put_the_loop_inside_the_shield():
     rows = budget_loop.learned_settings("study-real-10", [Marginal(0.02), Marginal(0.03)], 10)
     names = {row.label: [policy.name for policy in row.policies] for row in rows}
-    fed = "ppo-lagrangian + budget + borrowing, r 0.03"
+    fed = "ppo-lagrangian + budget + borrowing, r 0.007"
     assert names["ppo-lagrangian"] == ["marginal"] * 2
     assert names[fed] == ["marginal+budget+borrowing"] * 2
     assert {row.bare for row in rows} == {None, "ppo-lagrangian"}
@@ -35,7 +35,7 @@ def test_long_windows__last_40_hours_each():
 @pytest.fixture
 def small(monkeypatch):
     """The study on one small floor with two tiny trainings."""
-    loop = budget_loop.Loop(20.0, 0.03, 2.0, 0.005)
+    loop = budget_loop.Loop(20.0, 0.025, 0.005)
 
     def jobs(floor):
         tiny = LearnerConfig(
