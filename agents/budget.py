@@ -2,11 +2,17 @@
 
 Every 15 s each campaign's knob is set to its value times
 
-    exp(clip(kappa (target (A + 50) - S - 50 target) / 50, -4, 2.5)),
+    exp(clip(kappa (r A - S) / n, -4, 2.5)),
 
-with S silent and A answered calls so far (science study, part D): what is left of the allowed
-silent calls is spent, what was spent too much is saved. No guarantee; a shield around it gives one,
-in this order: `Shielded(BudgetFeedback(policy), shield)`.
+with S silent and A answered calls so far: what is left of the allowed silent calls is spent, what
+was spent too much is saved. No guarantee; a shield around it gives one, in this order:
+`Shielded(BudgetFeedback(policy), shield)`.
+
+Without a margin r is the target and n = 50 calls (science study, part D). With a margin the loop
+plans to the end of the window: r is such that the day ends `margin` silent calls below the target
+at the pace of answers so far, and n falls with the calls to come, so that the loop is patient early
+and strict at the end (:func:`quietdial.envs.pacing.controllers.feedback.budget_threshold`). The
+target may then be the cap itself.
 
 S and A are what the dialer itself has counted (:func:`counts_of`). An observation cannot give them:
 its budget features are cut at 9 calls from the cap, and rules observe nothing. So whoever plays
@@ -17,7 +23,8 @@ What the knob times a factor means, for each kind of policy:
 
 * a rule: its one setting times the factor, cut to its range;
 * a learned policy that chooses thresholds: the threshold times the factor;
-* one trained for a range of multipliers: its multiplier divided by the factor;
+* one trained for a range of multipliers: its multiplier divided by the factor, and so the threshold
+  of a base rule that goes by it times the factor;
 * residual actions: the threshold of the rule below them, `base_theta`, times the factor;
 * other discrete actions (`dials`, `vicidial_level`): each is `factor` times as probable against the
   next lower one, so log(factor) times its number is added to the logits.
@@ -39,10 +46,10 @@ from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.book import make_book, params_of, state_of
 from quietdial.envs.pacing.chance import curves
-from quietdial.envs.pacing.control import base_dials
 from quietdial.envs.pacing.controllers.feedback import budget_threshold
+from quietdial.envs.pacing.full.windows import first_window_time
 from quietdial.envs.pacing.jit import compiled
-from quietdial.envs.pacing.state import BASE, IntArray
+from quietdial.envs.pacing.state import IntArray
 from quietdial.envs.pacing.world import World
 
 PERIOD_S: Final = 15.0
@@ -50,6 +57,7 @@ PERIOD_S: Final = 15.0
 
 TARGET_RANGE: Final = (1e-4, 0.2)
 KAPPA_RANGE: Final = (0.0, 200.0)
+MARGIN_RANGE: Final = (0.0, 1000.0)
 
 _CURVES: Final = curves()
 _EARLY_S: Final = 1e-9
@@ -63,12 +71,25 @@ def counts_of(world: World) -> Counts:
     People whom detection takes for machines are in neither, since no dialer sees them; callees who
     still wait are not either.
     """
+    spent_s, span_s = np.empty(world.n_campaigns), np.empty(world.n_campaigns)
+    _window_times(make_book(world.state, world.params), spent_s, span_s)
     if world.is_full:
         windows = world.windows()
-        return Counts(world.clock_s(), windows["seen_silent"][:, 0], windows["seen_answered"][:, 0])
-    totals = world.totals()
-    silent = totals["silent"]
-    return Counts(world.clock_s(), silent, silent + totals["connected"])
+        silent, answered = windows["seen_silent"][:, 0], windows["seen_answered"][:, 0]
+    else:
+        totals = world.totals()
+        silent = totals["silent"]
+        answered = silent + totals["connected"]
+    return Counts(world.clock_s(), silent, answered, spent_s, span_s)
+
+
+@compiled()
+def _window_times(book: IntArray, spent_s: FloatArray, span_s: FloatArray) -> None:
+    """Open time of every campaign's first window, so far and in all, into (B,) each."""
+    s, p = state_of(book), params_of(book)
+    for b in range(s.head.shape[0]):
+        spent, span = first_window_time(b, s, p)
+        spent_s[b], span_s[b] = spent / 1000.0, span / 1000.0
 
 
 class Fed(NamedTuple):
@@ -96,15 +117,18 @@ class BudgetFeedback(Wrapped):
     Attributes:
         kappa: strength of the feedback, 0 to 200; 0 changes nothing.
         target: silent rate to keep, 1e-4 to 0.2.
+        margin: silent calls to be left below the target at the window's end, 0 to 1000; 0: no plan.
     """
 
     kappa: float = 10.0
     target: float = 0.027
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings out of their range, and policies that have nothing to be moved."""
         checked_knob("budget feedback", "kappa", self.kappa, KAPPA_RANGE)
         checked_knob("budget feedback", "target", self.target, TARGET_RANGE)
+        checked_knob("budget feedback", "margin", self.margin, MARGIN_RANGE)
         if isinstance(self.inner, Shielded):
             raise ConfigError(
                 f"budget feedback of {self.inner.name}: the shield comes last; write "
@@ -172,15 +196,21 @@ class BudgetFeedback(Wrapped):
             moved_s, factor = moved_s.copy(), factor.copy()
             moved_s[due] = now_s[due]
             factor[due] = [
-                budget_threshold(_CURVES, 1.0, self.kappa, self.target, silent, answered)
-                for silent, answered in zip(counts.silent[due], counts.answered[due], strict=True)
+                budget_threshold(_CURVES, 1.0, self.kappa, self.target, self.margin, *row)
+                for row in zip(
+                    counts.silent[due],
+                    counts.answered[due],
+                    np.rint(1000.0 * counts.spent_s[due]).astype(np.int64),
+                    np.rint(1000.0 * counts.span_s[due]).astype(np.int64),
+                    strict=True,
+                )
             ]
         return Fed(moved_s, now_s, factor, state.inner)
 
     def base_thetas(self, state: object | None) -> FloatArray | None:
         """Thresholds of the rule below residual actions, (B,); None for other actions."""
         inner = self.inner
-        if not isinstance(state, Fed) or not _on_base(inner):
+        if not isinstance(state, Fed) or not _moves_base(inner):
             return None
         return np.clip(inner.base_theta * state.factor, *THETA_RANGE)
 
@@ -219,17 +249,11 @@ def _on_base(policy: Policy) -> bool:
     return isinstance(policy, LearnedPolicy) and policy.knob_name == "base_theta"
 
 
-@compiled()
-def _move_base(book: IntArray, thetas: FloatArray, obs: NDArray[np.float32]) -> None:
-    """Ask the base rule of every campaign again, with thresholds (B,); needs a fresh look-ahead.
-
-    The base is the last number of an observation.
-    """
-    s, p = state_of(book), params_of(book)
-    for b in range(s.head.shape[0]):
-        base = base_dials(b, s, p, thetas[b])
-        s.head[b, BASE] = base
-        obs[b, obs.shape[1] - 1] = min(base, 8) / 4.0
+def _moves_base(policy: Policy) -> bool:
+    """Whether that threshold moves with the knob, which may be a price."""
+    return _on_base(policy) or (
+        isinstance(policy, LearnedPolicy) and policy.spec.priced_theta is not None
+    )
 
 
 def decide(
@@ -243,11 +267,11 @@ def decide(
     if not getattr(policy, "counts_calls", False):
         return policy.act(world.observe(), state)
     counting = cast(CountingPolicy, policy)
-    state, obs = counting.told(counts_of(world), state), world.observe()
+    state = counting.told(counts_of(world), state)
     thetas = counting.base_thetas(state)
     if thetas is not None:
-        _move_base(make_book(world.state, world.params), thetas, obs)
-    return policy.act(obs, state)
+        world.set_base_thetas(thetas)
+    return policy.act(world.observe(), state)
 
 
 def steady_steps(policy: Policy, state: object | None, interval_s: float, most: int) -> int:

@@ -17,6 +17,7 @@ from quietdial.experiments.studies.pool import Trained
 
 STUDIES: Final[dict[str, str]] = {
     "budget-loop": "budget_loop",
+    "budget-plan": "budget_plan",
     "compliance": "compliance",
     "damaged-checkpoints": "damaged_checkpoints",
     "export-parity": "export_parity",
@@ -24,9 +25,12 @@ STUDIES: Final[dict[str, str]] = {
     "hard-worlds": "hard_worlds",
     "hostile-bundles": "hostile_bundles",
     "information": "information",
+    "information-choice": "information_choice",
     "information-learners": "information_learners",
     "kill-storm": "kill_storm",
+    "learners": "learners",
     "late-worlds": "late_worlds",
+    "log-calibration": "log_calibration",
     "markov-optimum": "markov",
     "pacer-parity": "pacer_parity",
     "ray-node-loss": "node_loss",

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from quietdial.agents import limits
-from quietdial.agents.limits import blind_floor, markov_bound, utilisation_bound
+from quietdial.agents.limits import (
+    blind_floor,
+    durations,
+    markov_bound,
+    utilisation_bound,
+    windows,
+)
+from quietdial.agents.limits.bound import _edge_s
+from quietdial.agents.limits.window_game import Game, Losses, NoPricesError, Window
 from quietdial.agents.optimal import solve
-from quietdial.agents.window_game import Game, Losses, NoPricesError, Window
 from quietdial.envs import ConfigError, load_scenario
 from quietdial.envs.errors import QuietDialError
 from quietdial.envs.laws import ConstantLaw, GammaLaw, LognormalLaw, UniformLaw
@@ -166,7 +172,7 @@ def up_to(law, ms):
 def test_sampled__is_the_law_that_the_kernel_draws(law):
     ms = np.arange(0, int(law.table_ms()[-1]) + 50)
     assert (
-        np.abs(limits._sampled(law).below(ms.astype(np.float64) + 1.0) - up_to(law, ms)).max()
+        np.abs(durations.sampled(law).below(ms.astype(np.float64) + 1.0) - up_to(law, ms)).max()
         < 1e-10
     )
 
@@ -177,7 +183,7 @@ def test_sampled__draws_of_the_kernel():
     bits = np.random.default_rng(9).integers(0, 2**64, 40_000, np.uint64)
     tables = law.table_ms()[None, :]
     drawn = np.sort(np.array([chance.duration_ms(tables, 0, u) for u in bits], np.float64))
-    expected = limits._sampled(law).below(drawn + 1.0)
+    expected = durations.sampled(law).below(drawn + 1.0)
     assert np.abs(expected - np.arange(1, 40_001) / 40_000).max() < 1.95 / np.sqrt(40_000)
 
 
@@ -186,7 +192,7 @@ def test_answer_odds__no_age_is_above_them():
 
     The window is taken 10 ms longer than it is, which may add 1/300 and a little."""
     world = load_scenario("study-stat-10")
-    found = limits._answer_odds(world, 0.25, 27.98, 3.0)
+    found = windows.answer_odds(world, 0.25, 27.98, 3.0)
     ages, law = np.arange(27_981), world.calls.time_to_answer
     others = sum(part.share * up_to(part.time, ages) for part in world.calls.unanswered)
     odds = 0.25 * (up_to(law, ages + 3000) - up_to(law, ages))
@@ -200,7 +206,7 @@ def test_profile__no_age_is_above_it():
     ages = np.arange(27_980)
     whole = up_to(law, ages + 3000) - up_to(law, ages)
     seen = whole > 1e-12
-    for part, found in enumerate(limits._profile(law, 27.98, 3.0), 1):
+    for part, found in enumerate(durations.profile_of(law, 27.98, 3.0), 1):
         share = (up_to(law, ages + 250 * part) - up_to(law, ages))[seen] / whole[seen]
         assert found == pytest.approx(share.max(), abs=1e-6)
 
@@ -213,27 +219,27 @@ def test_interval_odds__no_interval_is_above_them(factor):
     scaled = np.bincount(np.arange(len(mass)) * round(factor * 2**20) >> 20, mass)
     total = np.concatenate([[0.0], np.cumsum(scaled)])
     most = (total[3000:] - total[:-3000]).max()
-    assert limits._most_in(law, 3.0 / factor) == pytest.approx(most, rel=1e-9)
+    assert durations.most_in(law, 3.0 / factor) == pytest.approx(most, rel=1e-9)
 
 
 def test_end_odds__no_age_of_a_wrap_up_is_above_them():
     """At every ms of age that 2^-20 of the wrap-ups reach; the others are the old share."""
     law = LognormalLaw(mean_s=30, cv=0.6)
-    found, last = limits._end_odds(law, 3.0), int(law.table_ms()[-2])
+    found, last = durations.end_odds(law, 3.0), int(law.table_ms()[-2])
     ages = np.arange(last)
     odds = 1.0 - (1.0 - up_to(law, ages + 3000)) / (1.0 - up_to(law, ages))
     assert found == pytest.approx(odds.max(), rel=1e-9)
     old = 1.0 - up_to(law, np.array([last]))[0]
-    assert limits._old_share(law) == pytest.approx(old, abs=1e-12)
+    assert durations.old_share(law) == pytest.approx(old, abs=1e-12)
     assert 0.0 < old <= 2.0**-20
 
 
 def test_releases__breaks_count_with_their_share():
     """A conversation is released out of an old wrap-up, or in 4 % of the cases an old break."""
-    found = limits._release(load_scenario("study-real-5"), 3.0)
+    found = windows.release_of(load_scenario("study-real-5"), 3.0)
     wrap, pause = LognormalLaw(mean_s=30, cv=0.6), LognormalLaw(mean_s=300, cv=0.5)
-    assert found.old == limits._old_share(wrap) + 0.04 * limits._old_share(pause)
-    assert found.odds == max(limits._end_odds(wrap, 3.0), limits._end_odds(pause, 3.0))
+    assert found.old == durations.old_share(wrap) + 0.04 * durations.old_share(pause)
+    assert found.odds == max(durations.end_odds(wrap, 3.0), durations.end_odds(pause, 3.0))
 
 
 def test_fast_share__talk_and_wrap_up_must_both_be_shorter_than_the_window():
@@ -241,11 +247,11 @@ def test_fast_share__talk_and_wrap_up_must_both_be_shorter_than_the_window():
     world = load_scenario("study-stat-5")
     assert world.floor.wrap is not None
     talk, wrap = sampled(world.floor.talk), sampled(world.floor.wrap)
-    found = limits._fast_share(world, 9.0)
+    found = windows.fast_share(world, 9.0)
     assert found == pytest.approx(talk[:9001].sum() * wrap[:9001].sum(), rel=1e-9)
     both = np.dot(talk[:9000], np.cumsum(wrap[:9000])[::-1])
     assert 0.0 < both < found
-    slower = limits._fast_share(world, 9.0, 0.5)  # talk at half its length: 18 s fit
+    slower = windows.fast_share(world, 9.0, 0.5)  # talk at half its length: 18 s fit
     assert slower == pytest.approx(talk[:18_001].sum() * wrap[:9001].sum(), rel=1e-9)
 
 
@@ -255,14 +261,14 @@ def test_late_share__no_age_is_above_it():
     left = 1.0 - up_to(law, ages)
     seen = left > 1e-12
     late = (1.0 - up_to(law, ages + 20_000))[seen] / left[seen]
-    assert limits._late_share(law, 20.0) == pytest.approx(late.max(), rel=1e-5)
-    assert limits._late_share(law, law.max_s()) == 0.0  # nobody takes so long
+    assert durations.late_share(law, 20.0) == pytest.approx(late.max(), rel=1e-5)
+    assert durations.late_share(law, law.max_s()) == 0.0  # nobody takes so long
 
 
 def test_free_share__is_that_of_random_grids():
     """Simulated: the share of answers by calls dialed in the same window, or older than 27.98 s."""
     law = load_scenario("study-stat-10").calls.time_to_answer
-    found = limits._free_share(law, 27.98, 3.0)
+    found = durations.free_share(law, 27.98, 3.0)
     rng = np.random.default_rng(7)
     age = 3.0 + rng.gamma(3.0, 3.0, 400_000)
     since = rng.uniform(0.0, 3.0, 400_000)  # from the beginning of the window to the answer
@@ -285,8 +291,8 @@ def test_wild_share__is_above_that_of_simulated_days():
         highest = np.maximum(highest, level * (1 + 0.25 * np.sin(phase + turn)) * np.exp(x))
         x = keep * x + np.sqrt(1 - keep**2) * rng.normal(0.0, answer.ou_sd, n)
     for p in (0.5, 0.7):
-        assert np.mean(highest > p) < limits._wild_share(answer, p, 31.0)
-    at_once = limits._wild_share(answer, 0.5, 0.0)
+        assert np.mean(highest > p) < windows.wild_share(answer, p, 31.0)
+    at_once = windows.wild_share(answer, 0.5, 0.0)
     assert np.mean(level * (1 + 0.25 * np.sin(phase)) * np.exp(rng.normal(0, 0.25, n)) > 0.5) == (
         pytest.approx(at_once, rel=0.05)
     )
@@ -326,10 +332,10 @@ def test_utilisation_bound__stands_between_the_best_rule_and_one():
     five, ten = utilisation_bound("study-stat-5"), utilisation_bound("study-stat-10")
     assert 0.808 < five.utilisation < 0.975
     assert 0.852 < ten.utilisation < 0.986
-    for bound in (five, ten):
-        assert bound.game.margin(bound.prices) <= bound.error_s
+    for found in (five, ten):
+        assert found.game.margin(found.prices) <= found.error_s
         # with handling times of H s, the share H / (H + c), but for the edges of the day
-        assert bound.utilisation == pytest.approx(180.0 / (180.0 + bound.idle_s), abs=1e-3)
+        assert found.utilisation == pytest.approx(180.0 / (180.0 + found.idle_s), abs=1e-3)
 
 
 def test_utilisation_bound__a_lower_cap_is_a_lower_limit():
@@ -342,7 +348,7 @@ def test_utilisation_bound__days_that_differ():
     """study-real-5: the best rule reaches .799 (science B1)."""
     bound = utilisation_bound("study-real-5")
     assert 0.799 < bound.utilisation < 0.99
-    assert bound.p_split < limits.P_CEILING
+    assert bound.p_split < windows.P_CEILING
     assert bound.wild_s > 0.0
 
 
@@ -391,12 +397,12 @@ def test_edge__calls_that_are_answered_late_are_charged():
     """Worked: 72 lines, close 20 s, windows of 3 s: nobody may dial in the last 20 s, and of the
     calls in flight then at most the late share is answered in the last two windows."""
     world = load_scenario("study-stat-5")
-    day = limits._day(world, 0.25, 27.98, 3.0)
+    day = windows.day_of(world, 0.25, 27.98, 3.0)
     early = day._replace(
         world=world.model_copy(update={"episode": world.episode.model_copy(update={"close_s": 20})})
     )
     prices = Game(day.window, 0.03).solve(60.0, day.losses)
-    more = limits._edge_s(early, prices, 0.03, 0.0) - limits._edge_s(day, prices, 0.03, 0.0)
-    late = limits._late_share(world.calls.time_to_answer, 14.0)
+    more = _edge_s(early, prices, 0.03, 0.0) - _edge_s(day, prices, 0.03, 0.0)
+    late = durations.late_share(world.calls.time_to_answer, 14.0)
     assert more == pytest.approx((60.0 * 1.03 + prices.per_release_s) * 72 * late)
     assert more > 0.0

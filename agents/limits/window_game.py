@@ -1,6 +1,6 @@
 """The game of one window, which is kinder to the dialer than the world: the bound's certificate.
 
-What it is for and why it proves something stands in limits.py and docs/limits.md, section 2. Here
+What it is for and why it proves something stands in bound.py and docs/limits.md, section 2. Here
 are the linear programme that finds a potential and prices, and :meth:`Game.margin`, which checks
 them apart from the solver.
 """
