@@ -103,7 +103,11 @@ def _counter(name: str) -> str:
 
 
 def scenario_xml() -> str:
-    """The scenario of the callees for SIPp 3.6."""
+    """The scenario of the callees for SIPp 3.6.
+
+    SIPp takes what comes in between any two steps, so each event is counted by the step that sends
+    the message of it.
+    """
     field = f"file=&quot;{FATES}&quot; line=&quot;[$line]&quot;"
     tests = "\n".join(
         f'      <strcmp assign_to="not_{name}" variable="fate" value="{name}"/>\n'
@@ -117,6 +121,9 @@ def scenario_xml() -> str:
   <recv request="INFO" optional="global" next="talk">
     <action>
       <ereg regexp="[0-9]+" search_in="hdr" header="X-Hang-Up-Ms:" assign_to="talk_text"/>
+      <todouble assign_to="talk" variable="talk_text"/>
+      <test assign_to="talking" variable="talk" compare="greater_than" value="-1"/>
+      <test assign_to="by_callee" variable="talk" compare="greater_than" value="0"/>
     </action>
   </recv>
   <recv request="BYE" optional="global" next="bye"/>
@@ -168,8 +175,7 @@ def scenario_xml() -> str:
 
   <label id="picked_up"/>
   <pause variable="patience"/>
-  <nop {_counter("left")}/>
-  <send retrans="500">
+  <send retrans="500" {_counter("left")}>
     {_BYE}
   </send>
   <label id="left"/>
@@ -186,7 +192,7 @@ def scenario_xml() -> str:
   </send>
 
   <label id="bye"/>
-  <nop next="dialer_ended" test="by_callee"/>
+  <nop next="dialer_ended" test="talking"/>
   <send next="end" {_counter("cut")}>
     {_OK}
   </send>
@@ -195,12 +201,6 @@ def scenario_xml() -> str:
   <send {_counter("talked")}>
     {_OK}
   </send>
-  <nop>
-    <action>
-      <todouble assign_to="talk" variable="talk_text"/>
-      <test assign_to="by_callee" variable="talk" compare="greater_than" value="0"/>
-    </action>
-  </nop>
   <nop next="callee_ends" test="by_callee"/>
   <recv request="BYE"/>
   <label id="dialer_ended"/>
@@ -209,8 +209,7 @@ def scenario_xml() -> str:
   </send>
   <label id="callee_ends"/>
   <pause variable="talk"/>
-  <nop {_counter("callee_ended")}/>
-  <send retrans="500" next="left">
+  <send retrans="500" next="left" {_counter("callee_ended")}>
     {_BYE}
   </send>
 

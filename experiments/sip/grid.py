@@ -72,4 +72,4 @@ def _figure(
         f"simulator alone: utilisation with no answer after {timeout_s + LATER_S:g} s minus after "
         f"{timeout_s:g} s, which is a decision; paired by day, 95 %"
     )
-    return share_figure(name, paired_difference(*found), note)
+    return share_figure(name, paired_difference(found[0], found[1]), note)
