@@ -5,6 +5,7 @@ import heapq
 import itertools
 import json
 import random
+from typing import Any
 
 import pytest
 from sip_dialer.__main__ import totals
@@ -21,6 +22,9 @@ CONTACT = ("Contact", "<sip:callee@127.0.0.1:5061>")
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop whose clock jumps to the next timer: hours pass in no time, in exact order."""
 
+    _scheduled: list[asyncio.TimerHandle]
+    _ready: Any
+    _timer_cancelled_count: int
     now_s = 0.0
 
     def time(self):
@@ -29,10 +33,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _run_once(self):
         while self._scheduled and self._scheduled[0].cancelled():
             self._timer_cancelled_count -= 1
-            heapq.heappop(self._scheduled)._scheduled = False
+            heapq.heappop(self._scheduled)
         if self._scheduled and not self._ready:
             self.now_s = max(self.now_s, self._scheduled[0].when())
-        super()._run_once()
+        asyncio.BaseEventLoop._run_once(self)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Wire(asyncio.DatagramTransport):
