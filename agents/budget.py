@@ -17,7 +17,8 @@ What the knob times a factor means, for each kind of policy:
 
 * a rule: its one setting times the factor, cut to its range;
 * a learned policy that chooses thresholds: the threshold times the factor;
-* one trained for a range of multipliers: its multiplier divided by the factor;
+* one trained for a range of multipliers: its multiplier divided by the factor, and so the threshold
+  of a base rule that goes by it times the factor;
 * residual actions: the threshold of the rule below them, `base_theta`, times the factor;
 * other discrete actions (`dials`, `vicidial_level`): each is `factor` times as probable against the
   next lower one, so log(factor) times its number is added to the logits.
@@ -37,12 +38,8 @@ from quietdial.agents.policy import THETA_RANGE, CountingPolicy, Counts, Policy,
 from quietdial.agents.shields import Shielded
 from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.errors import ConfigError
-from quietdial.envs.pacing.book import make_book, params_of, state_of
 from quietdial.envs.pacing.chance import curves
-from quietdial.envs.pacing.control import base_dials
 from quietdial.envs.pacing.controllers.feedback import budget_threshold
-from quietdial.envs.pacing.jit import compiled
-from quietdial.envs.pacing.state import BASE, IntArray
 from quietdial.envs.pacing.world import World
 
 PERIOD_S: Final = 15.0
@@ -180,7 +177,7 @@ class BudgetFeedback(Wrapped):
     def base_thetas(self, state: object | None) -> FloatArray | None:
         """Thresholds of the rule below residual actions, (B,); None for other actions."""
         inner = self.inner
-        if not isinstance(state, Fed) or not _on_base(inner):
+        if not isinstance(state, Fed) or not _moves_base(inner):
             return None
         return np.clip(inner.base_theta * state.factor, *THETA_RANGE)
 
@@ -219,17 +216,11 @@ def _on_base(policy: Policy) -> bool:
     return isinstance(policy, LearnedPolicy) and policy.knob_name == "base_theta"
 
 
-@compiled()
-def _move_base(book: IntArray, thetas: FloatArray, obs: NDArray[np.float32]) -> None:
-    """Ask the base rule of every campaign again, with thresholds (B,); needs a fresh look-ahead.
-
-    The base is the last number of an observation.
-    """
-    s, p = state_of(book), params_of(book)
-    for b in range(s.head.shape[0]):
-        base = base_dials(b, s, p, thetas[b])
-        s.head[b, BASE] = base
-        obs[b, obs.shape[1] - 1] = min(base, 8) / 4.0
+def _moves_base(policy: Policy) -> bool:
+    """Whether that threshold moves with the knob, which may be a price."""
+    return _on_base(policy) or (
+        isinstance(policy, LearnedPolicy) and policy.spec.priced_theta is not None
+    )
 
 
 def decide(
@@ -243,11 +234,11 @@ def decide(
     if not getattr(policy, "counts_calls", False):
         return policy.act(world.observe(), state)
     counting = cast(CountingPolicy, policy)
-    state, obs = counting.told(counts_of(world), state), world.observe()
+    state = counting.told(counts_of(world), state)
     thetas = counting.base_thetas(state)
     if thetas is not None:
-        _move_base(make_book(world.state, world.params), thetas, obs)
-    return policy.act(obs, state)
+        world.set_base_thetas(thetas)
+    return policy.act(world.observe(), state)
 
 
 def steady_steps(policy: Policy, state: object | None, interval_s: float, most: int) -> int:

@@ -176,14 +176,16 @@ def prune(
     Args:
         root: the folder of checkpoints.
         newest: step of the one that was written last.
-        keep: how many regular ones stay, at least 1.
+        keep: how many regular ones stay, at least 1; that of step 0, if regular, stays besides.
         large: names of files that only the newest need.
         keep_large: how many checkpoints keep these files.
         regular: whether a checkpoint of a step is one that would be written without interruption.
     """
     steps = checkpoints_in(root)
     past = [(step, path) for step, path in steps if step <= newest]
-    stays = [step for step, _ in past if regular(step)][: max(keep, 1)]
+    stays = [step for step, _ in past if step > 0 and regular(step)][: max(keep, 1)]
+    if regular(0):
+        stays.append(0)
     full = [step for step, path in past if all((path / name).exists() for name in large)]
     full = full[:keep_large]
     for step, path in steps:

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.chance import draw, hash_of
-from quietdial.agents.policy import THETA_RANGE, PolicySpec, checked_knob, log_multiplier, theta_of
+from quietdial.agents.policy import (
+    THETA_RANGE,
+    PolicySpec,
+    checked_knob,
+    log_multiplier,
+    priced_theta,
+    theta_of,
+)
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.control import THETAS
 from quietdial.envs.pacing.spec import N_RESIDUALS
@@ -98,7 +105,8 @@ class LearnedPolicy:
     * `theta`: the threshold as one continuous number, times `theta_scale`.
 
     A policy trained for a range of multipliers (`spec.conditioned`) has the multiplier as its knob
-    instead: a higher price of silent calls means fewer of them.
+    instead: a higher price of silent calls means fewer of them. With `spec.priced_theta` the
+    threshold of its base rule goes by that price, whatever `base_theta` is given.
 
     Attributes:
         layers: the actor, from the observation (or the memory) to one number per action.
@@ -136,6 +144,9 @@ class LearnedPolicy:
             )
         if limits is not None and self.multiplier is not None:
             checked_knob(self.name, "multiplier", self.multiplier, limits)
+            if self.spec.priced_theta is not None:
+                theta = priced_theta(self.spec.priced_theta, self.multiplier)
+                object.__setattr__(self, "base_theta", float(theta))
         if self.deployed not in ("argmax", "sampled"):
             raise ConfigError(f"{self.name}: deployed = {self.deployed!r}; use argmax or sampled")
         if self.deployed == "sampled" and self.spec.action == "theta":

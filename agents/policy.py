@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.control import RESIDUAL_LOW, THETAS
+from quietdial.envs.pacing.insight import N_CHOICES
 from quietdial.envs.pacing.params import Knowledge, knowledge_parts
 from quietdial.envs.pacing.spec import N_RESIDUALS
 from quietdial.envs.scenario import Scenario
@@ -61,6 +62,31 @@ def theta_of(action: NDArray[Any], theta_range: tuple[float, float]) -> NDArray[
 def log_multiplier(multiplier: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """Feature of a conditioned policy: log(multiplier / 150 agent-seconds)."""
     return np.log(np.asarray(multiplier, dtype=np.float64) / MULTIPLIER_UNIT)
+
+
+def weight_of_price(multiplier: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Factor on a reward with this price of silent calls, 2 x 150 / (150 + multiplier).
+
+    A positive factor changes no optimum; with it rewards at all prices have about the same spread.
+
+    Args:
+        multiplier: prices, agent-seconds per silent call, any shape.
+    """
+    return 2.0 * MULTIPLIER_UNIT / (MULTIPLIER_UNIT + np.asarray(multiplier, dtype=np.float64))
+
+
+def priced_theta(theta: float, multiplier: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Threshold of the base rule at a price of silent calls: theta x 150 / multiplier, cut.
+
+    Args:
+        theta: threshold at 150 agent-seconds per silent call.
+        multiplier: prices, agent-seconds per silent call, any shape.
+
+    Returns:
+        Thresholds in :data:`THETA_RANGE`, float64 of that shape.
+    """
+    at_price = theta * MULTIPLIER_UNIT / np.asarray(multiplier, dtype=np.float64)
+    return np.asarray(np.clip(at_price, *THETA_RANGE))
 
 
 @runtime_checkable
@@ -254,6 +280,13 @@ class PolicySpec(Frozen):
     conditioned: tuple[float, float] | None = Field(
         default=None, description="multipliers that the policy was trained for; none: one"
     )
+    priced_theta: float | None = Field(
+        default=None,
+        ge=THETA_RANGE[0],
+        le=THETA_RANGE[1],
+        description="conditioned: threshold of the base rule at 150 agent-seconds, which goes "
+        "against the price; none: the base rule keeps its threshold at every price",
+    )
     knowledge: KnowledgeName = Field(
         default="believed", description="what the world's look-ahead and base rule go by"
     )
@@ -271,9 +304,9 @@ class PolicySpec(Frozen):
                 f"'dials' with max_dials = {self.max_dials} needs {self.max_dials + 1} actions, "
                 f"not {self.n_actions}"
             )
-        if self.action == "residual_choice" and self.n_actions != 3 * N_RESIDUALS:
+        if self.action == "residual_choice" and self.n_actions != N_CHOICES * N_RESIDUALS:
             raise ValueError(
-                f"'residual_choice' needs {3 * N_RESIDUALS} actions, not {self.n_actions}"
+                f"'residual_choice' needs {N_CHOICES * N_RESIDUALS} actions, not {self.n_actions}"
             )
         if self.action == "threshold" and self.n_actions != len(THETAS):
             raise ValueError(f"'threshold' needs {len(THETAS)} actions, not {self.n_actions}")
@@ -287,6 +320,10 @@ class PolicySpec(Frozen):
             raise ValueError(f"{self.action!r} needs at least 2 actions, not {self.n_actions}")
         if self.conditioned is not None and not 0 < self.conditioned[0] < self.conditioned[1]:
             raise ValueError(f"conditioned = {self.conditioned} must be low < high, above 0")
+        if self.priced_theta is not None and (
+            self.conditioned is None or not self.action.startswith("residual")
+        ):
+            raise ValueError("priced_theta needs conditioned training of residual actions")
         return self
 
     @property
@@ -305,6 +342,7 @@ class PolicySpec(Frozen):
         n_actions: int,
         theta_range: tuple[float, float] | None = None,
         conditioned: tuple[float, float] | None = None,
+        priced_theta: float | None = None,
         decision_interval_s: float | None = None,
         knowledge: Knowledge = "believed",
         floors: tuple[str, ...] = (),
@@ -330,6 +368,7 @@ class PolicySpec(Frozen):
             max_dials=scenario.max_dials,
             theta_range=theta_range,
             conditioned=conditioned,
+            priced_theta=priced_theta,
             knowledge=knowledge,
             floors=floors,
         )

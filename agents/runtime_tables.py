@@ -6,7 +6,7 @@ features read.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -28,6 +28,34 @@ from quietdial.envs.pacing.params import (
 from quietdial.envs.pacing.shield import Shield, write_shield
 from quietdial.envs.part import seconds_of
 from quietdial.envs.scenario import Scenario, load_scenario
+
+LOW_ANSWER_RATE: Final = 0.1
+"""One dial in ten answered: the bad day that a borrowing shield has to survive as exported."""
+LOW_SHARE: Final = 0.7
+"""Share of progressive dialing's pace that is counted on: agents take breaks, and a day's talks may
+be longer than believed."""
+
+
+def low_pace(scenario: Scenario) -> float:
+    """Answered calls of an agent and second that even a bad day brings: r of a borrowing shield.
+
+    Formula: .7 / (talk + wrap-up + ringing + (1 - p) / p x time of a dial that nobody answers): the
+    pace of one line for each agent, at p = .1 or half of the believed answer rate if that is less.
+    The shield of the training world counts on more (`quietdial.envs.pacing.shield`): on the pace of
+    a usual day.
+    """
+    belief, calls = scenario.belief, scenario.calls
+    believed = belief.answer_rate or belief.prior_answered / belief.prior_finished
+    p = min(LOW_ANSWER_RATE, believed / 2.0)
+    laws = (
+        belief.talk or scenario.floor.talk,
+        belief.wrap or scenario.floor.wrap,
+        belief.time_to_answer or calls.time_to_answer,
+    )
+    setup_s = 0.0 if calls.setup is None else calls.setup.sampled_mean_s()
+    answered_s = setup_s + sum(law.sampled_mean_s() for law in laws if law is not None)
+    others_s = setup_s + sum(part.share * part.time.sampled_mean_s() for part in calls.unanswered)
+    return LOW_SHARE / max(answered_s + (1.0 - p) / p * others_s, 1.0)
 
 
 def pacing_tables(scenario: str | Scenario, *, base_theta: float = 0.02) -> PacingTables:
@@ -84,7 +112,7 @@ def pacing_tables(scenario: str | Scenario, *, base_theta: float = 0.02) -> Paci
         phi_per_unit=PHI_PER_UNIT,
         phi=params.curves[PHI_AT : PHI_AT + PHI_LAST + 1],
         settled_ms=int(n[SHIELD_SETTLED_MS]),
-        answers_per_agent_s=float(x[SHIELD_RATE_PER_S]),
+        answers_per_agent_s=min(low_pace(scenario), float(x[SHIELD_RATE_PER_S])),
         quarantine_ms=round(1000 * rule.quarantine_s),
         reserved_after_silent=rule.reserved_after_silent,
         per_day=attempts.per_day or 0,

@@ -300,12 +300,21 @@ def _read_column(stream: TextIO, name: str, column: str) -> list[float]:
 
 
 def fit_talk_law(
-    duration_s: ArrayLike, *, seed: int = 0, source: str = "", credits: tuple[str, ...] = ()
+    duration_s: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    resolution_s: float | None = None,
+    seed: int = 0,
+    source: str = "",
+    credits: tuple[str, ...] = (),
 ) -> Calibration:
     """Fit the candidate laws to the lengths of conversations and compare them on held-out calls.
 
     Args:
         duration_s: durations in seconds, shape (calls,); zeros are counted and left out.
+        weight: of each duration, shape (calls,), above 0; None: 1. Where some calls were cut off,
+            the steps of the Kaplan-Meier estimate stand in for those that were not.
+        resolution_s: what a recorded duration is rounded to; None: 1 when all are whole seconds.
         seed: seed of the five folds.
         source: where the calls came from, for reports.
         credits: to whom the data are owed.
@@ -317,23 +326,25 @@ def fit_talk_law(
         CalibrationError: the durations are not numbers between 0 and 86400 s, fewer than 100 are
             above zero, or fewer than 10 are different.
     """
-    x, n_rows = _checked(duration_s)
-    resolution_s = 1.0 if bool(np.all(x == np.rint(x))) else 0.0
+    x, w, n_rows = _checked(duration_s, weight)
+    if resolution_s is None:
+        resolution_s = 1.0 if bool(np.all(x == np.rint(x))) else 0.0
     cells = [n for n in EMPIRICAL_CELLS if n == EMPIRICAL_CELLS[0] or x.size >= 20 * n]
     fold = np.random.default_rng(seed).permutation(x.size) % N_FOLDS
-    tables = {n: _held_out_score(x, fold, empirical_fitter(n), resolution_s) for n in cells}
-    n_cells = max(tables, key=lambda n: float(tables[n].mean()))
+    tables = {n: _held_out_score(x, w, fold, empirical_fitter(n), resolution_s) for n in cells}
+    n_cells = max(tables, key=lambda n: float(np.average(tables[n], weights=w)))
     fitters = {**FITTERS, "empirical quantiles": empirical_fitter(n_cells)}
     scores = {
-        name: _held_out_score(x, fold, fitter, resolution_s) for name, fitter in FITTERS.items()
+        name: _held_out_score(x, w, fold, fitter, resolution_s) for name, fitter in FITTERS.items()
     }
     scores["empirical quantiles"] = tables[n_cells]
-    best = max(scores.values(), key=lambda score: float(score.mean()))
-    values, counts = tally(x)
+    best = max(scores.values(), key=lambda score: float(np.average(score, weights=w)))
+    values, counts = tally(x, w)
     fits = [
-        _judge(name, fitter(values, counts), x, scores[name], best, resolution_s)
+        _judge(name, fitter(values, counts), (x, w), scores[name], best, resolution_s)
         for name, fitter in fitters.items()
     ]
+    mean_s = float(np.average(x, weights=w))
     return Calibration(
         source=source,
         credits=credits,
@@ -342,14 +353,16 @@ def fit_talk_law(
         n_zero=n_rows - x.size,
         n_calls=x.size,
         resolution_s=resolution_s,
-        mean_s=float(x.mean()),
-        sd_s=float(x.std()),
-        quantiles_s=tuple(sample_quantiles_s(x, np.asarray(QQ_LEVELS)).tolist()),
+        mean_s=mean_s,
+        sd_s=math.sqrt(float(np.average((x - mean_s) ** 2, weights=w))),
+        quantiles_s=tuple(sample_quantiles_s(x, np.asarray(QQ_LEVELS), w).tolist()),
         fits=tuple(sorted(fits, key=lambda fit: -fit.held_out)),
     )
 
 
-def sample_quantiles_s(x_s: FloatArray, p: FloatArray) -> FloatArray:
+def sample_quantiles_s(
+    x_s: FloatArray, p: FloatArray, weight: FloatArray | None = None
+) -> FloatArray:
     """Quantiles of a sample by the mid-distribution function, linear between distinct values.
 
     Half of the calls of one recorded duration lie below it and half above, which is right for
@@ -358,11 +371,12 @@ def sample_quantiles_s(x_s: FloatArray, p: FloatArray) -> FloatArray:
     Args:
         x_s: durations in seconds, shape (n,).
         p: probabilities, any shape.
+        weight: of each duration, shape (n,); None: 1.
 
     Returns:
         Durations in seconds, shape of `p`.
     """
-    levels, knots = mid_distribution(*tally(x_s))
+    levels, knots = mid_distribution(*tally(x_s, weight))
     return np.interp(p, levels, knots)
 
 
@@ -395,8 +409,8 @@ def progressive_utilisation(scenario: Scenario, talk_mean_s: float) -> float:
     return float(np.mean(busy_s / (busy_s + idle_s)))
 
 
-def _checked(duration_s: ArrayLike) -> tuple[FloatArray, int]:
-    """Durations above zero as float64, and the number of rows before that."""
+def _checked(duration_s: ArrayLike, weight: ArrayLike | None) -> tuple[FloatArray, FloatArray, int]:
+    """Durations above zero and their weights as float64, and the number of rows before that."""
     try:
         rows = np.asarray(duration_s, dtype=np.float64)
     except (TypeError, ValueError):
@@ -410,7 +424,10 @@ def _checked(duration_s: ArrayLike) -> tuple[FloatArray, int]:
             f"duration {first} (counted from 0) = {rows[first]!s} is not a number of seconds "
             f"between 0 and {MAX_DURATION_S:.0f}"
         )
-    x = rows[rows > 0.0]
+    w = np.ones(rows.size) if weight is None else np.asarray(weight, dtype=np.float64)
+    if w.shape != rows.shape or not bool(np.all((w > 0.0) & np.isfinite(w))):
+        raise CalibrationError("give one weight above 0 for each duration")
+    x, w = rows[rows > 0.0], w[rows > 0.0]
     if x.size < MIN_CALLS:
         raise CalibrationError(
             f"{x.size} of {rows.size} calls are longer than 0 s; at least {MIN_CALLS} are needed"
@@ -420,16 +437,16 @@ def _checked(duration_s: ArrayLike) -> tuple[FloatArray, int]:
         raise CalibrationError(
             f"only {distinct} different durations; at least {MIN_DISTINCT} are needed"
         )
-    return x, int(rows.size)
+    return x, w, int(rows.size)
 
 
 def _held_out_score(
-    x: FloatArray, fold: NDArray[np.int64], fitter: Fitter, resolution_s: float
+    x: FloatArray, w: FloatArray, fold: NDArray[np.int64], fitter: Fitter, resolution_s: float
 ) -> FloatArray:
     """Log-likelihood of every call under the law fitted to the other folds, shape (calls,)."""
     score = np.empty(x.size)
     for k in range(N_FOLDS):
-        law = fitter(*tally(x[fold != k]))
+        law = fitter(*tally(x[fold != k], w[fold != k]))
         score[fold == k] = _log_density(law, x[fold == k], resolution_s)
     return score
 
@@ -437,28 +454,31 @@ def _held_out_score(
 def _judge(
     name: str,
     law: Law,
-    x: FloatArray,
+    sample: tuple[FloatArray, FloatArray],
     score: FloatArray,
     best_score: FloatArray,
     resolution_s: float,
 ) -> LawFit:
-    error = law.quantile_s(_ERROR_LEVELS) - sample_quantiles_s(x, _ERROR_LEVELS)
+    x, w = sample
+    error = law.quantile_s(_ERROR_LEVELS) - sample_quantiles_s(x, _ERROR_LEVELS, w)
     worst = int(np.argmax(np.abs(error)))
     gap = best_score - score
-    ks = _ks_distance(law, x, resolution_s)
+    behind = float(np.average(gap, weights=w))
+    spread = math.sqrt(float(np.average((gap - behind) ** 2, weights=w)))
+    ks = _ks_distance(law, x, w, resolution_s)
     mean_s = law.sampled_mean_s()
     n_parameters = len(law.p) if isinstance(law, QuantileLaw) else N_PARAMETERS[name]
     return LawFit(
         name=name,
         law=law,
         n_parameters=n_parameters,
-        held_out=float(score.mean()),
-        behind=float(gap.mean()),
-        behind_se=float(gap.std() / math.sqrt(gap.size)),
+        held_out=float(np.average(score, weights=w)),
+        behind=behind,
+        behind_se=spread / math.sqrt(gap.size),
         ks=ks,
         ks_p_value=float(special.kolmogorov(math.sqrt(x.size) * ks)),
         mean_s=mean_s,
-        mean_error_s=mean_s - float(x.mean()),
+        mean_error_s=mean_s - float(np.average(x, weights=w)),
         largest_error_s=float(error[worst]),
         largest_error_p=float(_ERROR_LEVELS[worst]),
     )
@@ -471,10 +491,11 @@ def _log_density(law: Law, x: FloatArray, resolution_s: float) -> FloatArray:
     return np.log(np.maximum(mass / width, _DENSITY_FLOOR_PER_S))
 
 
-def _ks_distance(law: Law, x: FloatArray, resolution_s: float) -> float:
+def _ks_distance(law: Law, x: FloatArray, w: FloatArray, resolution_s: float) -> float:
     """Largest distance of the two distribution functions, the rounding of the record undone."""
-    values, counts = tally(x)
-    above = np.cumsum(counts) / x.size
+    values, counts = tally(x, w)
+    share = counts / counts.sum()
+    above = np.cumsum(share)
     high = np.abs(above - law.cdf(values + 0.5 * resolution_s))
-    low = np.abs(above - counts / x.size - law.cdf(values - 0.5 * resolution_s))
+    low = np.abs(above - share - law.cdf(values - 0.5 * resolution_s))
     return float(max(high.max(), low.max()))

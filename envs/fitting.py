@@ -36,10 +36,15 @@ _CALLS_PER_TAIL_CELL = 10
 _EM_TOLERANCE, _EM_TRIAL_ROUNDS, _EM_ROUNDS, _EM_BINS = 1e-11, 100, 2000, 2048
 
 
-def tally(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Distinct values, rising, and how often each occurs."""
-    values, counts = np.unique(x, return_counts=True)
-    return values, counts.astype(np.float64)
+def tally(x: FloatArray, weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+    """Distinct values, rising, and how often each occurs (or the sum of its weights)."""
+    if weight is None:
+        values, counts = np.unique(x, return_counts=True)
+        return values, counts.astype(np.float64)
+    values, place = np.unique(x, return_inverse=True)
+    total = np.zeros(values.size)
+    np.add.at(total, place, weight)
+    return values, total
 
 
 def _fit_exponential(x: FloatArray, weight: FloatArray) -> Law:

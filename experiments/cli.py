@@ -5,6 +5,7 @@ Errors that are the user's become one line on standard error and exit code 2.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -27,6 +28,7 @@ from quietdial.experiments.verbs import (
 from quietdial.experiments.verbs.common import (
     EXIT_INTERRUPTED,
     EXIT_OK,
+    EXIT_UNREAD,
     EXIT_USAGE,
     Args,
     habits_from,
@@ -50,6 +52,7 @@ _EXTRA_OF = {
 
 VERBS: dict[str, Callable[[Args], int]] = {
     "train": training.train,
+    "evolve": training.evolve,
     "resume": training.resume,
     "reproduce": training.reproduce,
     "evaluate": training.evaluate,
@@ -108,8 +111,14 @@ def _fail(message: str) -> int:
 
 def main(argv: Args | None = None) -> int:
     """Run one command; returns the exit code."""
-    with habits_from(sys.argv[1:] if argv is None else argv) as args:
-        return _run(args)
+    try:
+        with habits_from(sys.argv[1:] if argv is None else argv) as args:
+            code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNREAD
+    return code
 
 
 def _run(args: Args) -> int:

@@ -113,7 +113,7 @@ def among(
 
 def can_choose(policy: LearnedPolicy) -> bool:
     """Whether a policy is of the kind that is chosen so: residual, with the threshold as knob."""
-    return policy.knob_name == "base_theta"
+    return policy.spec.action == "residual" and policy.knob_name == "base_theta"
 
 
 def spread(floors: Sequence[Scenario], n: int) -> tuple[Scenario, ...]:

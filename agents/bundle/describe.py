@@ -57,7 +57,7 @@ _UNITS: Final[dict[LearnedAction, tuple[str, str]]] = {
     "residual_choice": (
         "new calls",
         "place so many calls now, to the leads that `choice` says: 0 the next of the list, 1 the "
-        "likeliest, 2 the least likely to answer",
+        "likeliest, 2 the least likely to answer, 3 call by call as the rule `marginal` chooses",
     ),
     "dials": ("new calls", "place so many calls now"),
     "threshold": (

@@ -39,7 +39,7 @@ try:
     from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
     from stable_baselines3 import A2C, DQN, PPO, SAC
     from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.buffers import ReplayBuffer
+    from stable_baselines3.common.buffers import NStepReplayBuffer
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("stable-baselines3 and sb3-contrib", "train", "training") from error
 
@@ -215,15 +215,16 @@ def _trpo(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> 
     )
 
 
-class PricedReplayBuffer(ReplayBuffer):
+class PricedReplayBuffer(NStepReplayBuffer):
     """A store of transitions whose rewards are always at the multiplier of now.
 
     Beside each reward stands the excess that was paid for; when the multiplier moves, all stored
     rewards move with it. So what learns from a store can follow a moving price. Rows that have a
-    price of their own (conditioned training) keep it: it belongs to their observation.
+    price of their own (conditioned training) keep it: it belongs to their observation. Rewards of
+    several decisions may be added up before a value is asked for (`n_steps`, `gamma`).
 
     Args:
-        *args: as `ReplayBuffer` takes them.
+        *args: as `NStepReplayBuffer` takes them.
         vec_env: the environment whose multiplier holds.
         **kwargs: as `ReplayBuffer` takes them.
     """
@@ -309,7 +310,11 @@ class WarmSAC(SAC):
 def _stored(config: LearnerConfig, vec_env: SameStepVecEnv, interval_s: float) -> dict[str, Any]:
     return _common(config, interval_s) | {
         "replay_buffer_class": PricedReplayBuffer,
-        "replay_buffer_kwargs": {"vec_env": vec_env},
+        "replay_buffer_kwargs": {
+            "vec_env": vec_env,
+            "n_steps": config.return_steps,
+            "gamma": config.discount(interval_s),
+        },
         "buffer_size": config.buffer_size,
         "learning_starts": config.learning_starts,
         "batch_size": config.batch_size,

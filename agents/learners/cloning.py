@@ -16,8 +16,9 @@ not, and never dials. Compare `agreement` with `commonest`; as `residual` the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,13 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from quietdial.agents.learners.config import SEED_STRIDE
-from quietdial.agents.policy import RESIDUAL_OFFSET, LearnedAction, Policy, log_multiplier
+from quietdial.agents.policy import (
+    RESIDUAL_OFFSET,
+    LearnedAction,
+    Policy,
+    log_multiplier,
+    priced_theta,
+)
 from quietdial.envs.errors import ConfigError, MissingExtraError
 from quietdial.envs.pacing.params import LEARNS, Knowledge
 from quietdial.envs.pacing.world import World
@@ -38,6 +45,7 @@ except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("torch and stable-baselines3", "train", "training") from error
 
 N_PAIRS = 98_304
+N_CAMPAIGNS = 256
 HELD_OUT_SHARE = 0.1
 """Share of the campaigns whose decisions are kept aside to measure the agreement."""
 
@@ -87,9 +95,10 @@ def lessons_of(
     base_theta: float = 0.02,
     seed: int = 1,
     n_pairs: int = N_PAIRS,
-    n_campaigns: int = 256,
+    n_campaigns: int = N_CAMPAIGNS,
     horizon_s: float = 7200.0,
     knowledge: Knowledge = "believed",
+    prices: NDArray[np.float64] | None = None,
 ) -> Lessons:
     """Watch a teacher at work on training worlds (random starts, as learners have them).
 
@@ -104,6 +113,8 @@ def lessons_of(
         n_campaigns: campaigns side by side, at most 4096.
         horizon_s: longest episode, seconds.
         knowledge: what the student's look-ahead goes by; the teacher has its own.
+        prices: (n_campaigns,), agent-seconds per silent call that the student is told of in each
+            campaign, at which its base rule has another threshold; none: it is told of none.
 
     Raises:
         ConfigError: a number or kind is not allowed, the teacher remembers, or the student goes by
@@ -149,6 +160,9 @@ def lessons_of(
         pmf=max(world.state.pmf, student.state.pmf, key=lambda array: array.size)
     )
     student.state = world.state
+    thetas = None
+    if prices is not None and action == "residual":
+        thetas = priced_theta(base_theta, prices)
     everywhere = np.ones(n_campaigns, np.bool_)
     world.begin(everywhere, [seed * SEED_STRIDE + row for row in range(n_campaigns)])
     n_steps = -(-n_pairs // n_campaigns)
@@ -156,9 +170,13 @@ def lessons_of(
     wanted = np.zeros((n_steps, n_campaigns), np.int64)
     before = _own_dials(world)
     for t in range(n_steps):
+        if thetas is not None:
+            student.set_base_thetas(thetas)
         obs[t] = student.observe()
         if action == "residual":
             wanted[t] = -student.base_dials() - RESIDUAL_OFFSET
+        if thetas is not None and teacher.action.startswith("residual"):
+            world.set_base_thetas(np.full(n_campaigns, teacher.base_theta))
         orders, memory = teacher.act(world.observe(), None)
         if memory is not None:
             raise ConfigError(f"{teacher.name} remembers; only policies without memory can teach")
@@ -169,6 +187,10 @@ def lessons_of(
             world.begin(ended)
             after = _own_dials(world)
         before = after
+    if prices is not None:
+        seen = log_multiplier(prices).astype(np.float32)
+        shown = np.broadcast_to(seen[:, None], (n_steps, n_campaigns, 1))
+        obs = np.concatenate([obs, shown], axis=2)
     space = student.action_space
     most = int(space.n) - 1 if isinstance(space, Discrete) else 0
     actions = np.clip(wanted, 0, most)
@@ -282,6 +304,11 @@ def warm_start(
 
     With `conditioned`, the actor sees a multiplier in this range, and copies the rule at every one.
     """
+    prices = None
+    if conditioned is not None:
+        rng = np.random.default_rng([seed, *b"lessons"])
+        low, high = (math.log(price) for price in conditioned)
+        prices = np.exp(rng.uniform(low, high, N_CAMPAIGNS))
     lessons = lessons_of(
         teacher,
         scenario,
@@ -292,10 +319,6 @@ def warm_start(
         n_pairs=n_pairs,
         horizon_s=horizon_s,
         knowledge=knowledge,
+        prices=prices,
     )
-    if conditioned is not None:
-        low, high = (float(log_multiplier(price)) for price in conditioned)
-        rng = np.random.default_rng([seed, *b"lessons"])
-        prices = rng.uniform(low, high, (*lessons.actions.shape, 1)).astype(np.float32)
-        lessons = replace(lessons, obs=np.concatenate([lessons.obs, prices], axis=2))
     return clone(policy, lessons, seed=seed)

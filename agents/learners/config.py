@@ -48,6 +48,10 @@ _STORED: Final[dict[str, Any]] = {  # common to what learns from a store
     "checkpoint_every": 20,
 }
 
+_SUMMED: Final[dict[str, Any]] = {"return_steps": 12}
+"""A silent call follows its dial by a ring time, 12 s: with the reward of one decision at a time
+the values hardly learned of it, the price ran off, and no knob brought the policy to the cap."""
+
 PRESETS: Final[dict[AlgorithmName, dict[str, Any]]] = {
     "ppo-lagrangian": {},
     "ppo": {"multiplier": "fixed"},
@@ -63,8 +67,8 @@ PRESETS: Final[dict[AlgorithmName, dict[str, Any]]] = {
     },
     "a2c": {"n_steps": 16, "total_steps": 6_000_000, "report_every": 32_768},
     "trpo": {"n_steps": 128, "batch_size": 4096, "target_kl": 0.01},
-    "dqn": {**_STORED, "total_steps": 1_500_000, "learning_rate": 5e-4},
-    "qr-dqn": {**_STORED, "total_steps": 1_000_000, "learning_rate": 5e-4},
+    "dqn": {**_STORED, **_SUMMED, "total_steps": 1_500_000, "learning_rate": 5e-4},
+    "qr-dqn": {**_STORED, **_SUMMED, "total_steps": 1_000_000, "learning_rate": 5e-4},
     "sac": {**_STORED, "action": "theta", "total_steps": 1_000_000, "learning_rate": 5e-4},
 }
 """What each algorithm's preset changes of the defaults of :class:`LearnerConfig`."""
@@ -134,7 +138,8 @@ class LearnerConfig(BaseModel):
         default=0.02,
         ge=THETA_RANGE[0],
         le=THETA_RANGE[1],
-        description="threshold of the marginal rule under residual actions",
+        description="threshold of the marginal rule under residual actions; with conditioned at "
+        "150 agent-s per silent call: it goes against the price",
     )
     target_silent_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="silent / answered to train for; none: 0.95 of the rule's cap"
@@ -182,6 +187,12 @@ class LearnerConfig(BaseModel):
     target_update_every: int = Field(
         default=8192, ge=1, description="environment steps between copies to the target network"
     )
+    return_steps: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="decisions whose rewards are added up before a value is asked for (off-policy)",
+    )
     exploration: tuple[float, float] = Field(
         default=(0.2, 0.02), description="share of neighbouring actions tried, first and last"
     )
@@ -215,6 +226,11 @@ class LearnerConfig(BaseModel):
     )
     keep_checkpoints: int = Field(
         default=3, ge=1, le=100_000, description="newest checkpoints that stay"
+    )
+    keep_start: bool = Field(
+        default=False,
+        description="the policy before its training stays among the checkpoints too; with residual "
+        "actions it is the base rule",
     )
 
     @model_validator(mode="before")
@@ -301,6 +317,12 @@ class LearnerConfig(BaseModel):
     def target(self, cap: float) -> float:
         """The silent rate to train for under a rule with this cap, fraction of answered."""
         return 0.95 * cap if self.target_silent_rate is None else self.target_silent_rate
+
+    @property
+    def priced_theta(self) -> float | None:
+        """Threshold of the base rule at 150 agent-seconds where it goes by the price; else none."""
+        moves = self.conditioned is not None and self.action.startswith("residual")
+        return self.base_theta if moves else None
 
     @property
     def rollout_steps(self) -> int:

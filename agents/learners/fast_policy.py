@@ -13,6 +13,7 @@ from typing import Any
 from quietdial.agents.policy import RESIDUAL_OFFSET, LearnedAction
 from quietdial.envs.errors import ConfigError, MissingExtraError
 from quietdial.envs.pacing.control import THETAS
+from quietdial.envs.pacing.insight import BY_RULE, N_CHOICES
 from quietdial.envs.pacing.spec import N_RESIDUALS
 
 try:
@@ -153,11 +154,14 @@ def starting_bias(action: LearnedAction, n_actions: int, residual_bias: float = 
     """Logit bias that starts training near a safe rule (science study, section F).
 
     `residual`: -`residual_bias` for each call away from the base rule. `residual_choice`: the same,
-    whichever lead is dialed. `threshold`: the same for each level away from 0.02.
+    and once more where the lead is not the rule's choice. `threshold`: the same for each level
+    away from 0.02.
     `vicidial_level`: the same away from level 1.5. `dials`: +3 on dialing nothing.
     """
     if action == "residual_choice":
-        return starting_bias("residual", N_RESIDUALS, residual_bias) * (n_actions // N_RESIDUALS)
+        residual = starting_bias("residual", N_RESIDUALS, residual_bias)
+        away = [0.0 if choice == BY_RULE else residual_bias for choice in range(N_CHOICES)]
+        return [bias - more for more in away for bias in residual]
     near = {"residual": -RESIDUAL_OFFSET, "threshold": THETAS.index(0.02), "vicidial_level": 2}
     if action in near:
         return [-residual_bias * abs(i - near[action]) for i in range(n_actions)]

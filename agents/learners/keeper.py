@@ -145,7 +145,9 @@ class Keeper:
         """Whether a training without interruptions writes a checkpoint at a step."""
         config = self._config
         every = config.checkpoint_every * config.rollouts_per_report * config.rollout_steps
-        return (step > 0 and step % every == 0) or step >= config.planned_steps
+        if step == 0:
+            return config.keep_start
+        return step % every == 0 or step >= config.planned_steps
 
     @property
     def weights_sha256(self) -> str:

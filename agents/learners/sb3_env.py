@@ -17,7 +17,13 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from quietdial.agents.policy import FieldLike, log_multiplier, theta_of
+from quietdial.agents.policy import (
+    FieldLike,
+    log_multiplier,
+    priced_theta,
+    theta_of,
+    weight_of_price,
+)
 from quietdial.envs.errors import ConfigError, MissingExtraError
 from quietdial.envs.pacing.state import overwrite
 
@@ -67,6 +73,10 @@ class BatchedPacing(Protocol):
         """Advance every campaign by one decision."""
         ...
 
+    def set_base_thetas(self, thetas: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Give every row's base rule a threshold, (B,); the observations with the new base."""
+        ...
+
     @property
     def observation_spec(self) -> Iterable[FieldLike]:
         """The fields of one observation, in order."""
@@ -102,8 +112,13 @@ class SameStepVecEnv(VecEnv):
 
     With `conditioned`, every episode of a row has a price of its own, log-uniform in that range,
     drawn from (seed, "multiplier", row, episode of the row), and log(price / 150) is the last
-    number of the observation. With `theta_range`, the learner's action is a number in [-1, 1] and
-    the environment's a threshold, see :func:`~quietdial.agents.policy.theta_of`.
+    number of the observation. With `priced_theta` the base rule of residual actions has a
+    threshold by that price, see :func:`~quietdial.agents.policy.priced_theta`. The reward of such
+    a row is multiplied by :func:`~quietdial.agents.policy.weight_of_price`: else the rows with the
+    highest prices would be all that is learned from.
+
+    With `theta_range`, the learner's action is a number in [-1, 1] and the environment's a
+    threshold, see :func:`~quietdial.agents.policy.theta_of`.
 
     `last_excess` float32 (B,) is what the multiplier multiplies in the last step's reward, for
     learners that value reward and cost apart.
@@ -121,6 +136,8 @@ class SameStepVecEnv(VecEnv):
         reward_scale: factor on the whole reward.
         theta_range: thresholds at -1 and 1 of a continuous action; none: actions as they are.
         conditioned: lowest and highest price of an episode, agent-seconds; none: `multiplier`.
+        priced_theta: threshold of the base rule at 150 agent-seconds; none: that of the world,
+            whatever the price.
         seed: of the prices of the episodes.
     """
 
@@ -135,6 +152,7 @@ class SameStepVecEnv(VecEnv):
         reward_scale: float = 0.05,
         theta_range: tuple[float, float] | None = None,
         conditioned: tuple[float, float] | None = None,
+        priced_theta: float | None = None,
         seed: int = 0,
     ) -> None:
         mode = env.metadata.get("autoreset_mode")
@@ -151,6 +169,7 @@ class SameStepVecEnv(VecEnv):
         self.last_excess: NDArray[np.float32] = np.zeros(env.num_envs, np.float32)
         self.theta_range = theta_range
         self.conditioned = conditioned
+        self._priced_theta = priced_theta
         self._price_seed = seed
         self._episodes = np.zeros(env.num_envs, dtype=np.int64)
         self._nothing: dict[str, Any] = {}
@@ -197,7 +216,14 @@ class SameStepVecEnv(VecEnv):
         if self.conditioned is not None:
             self.multiplier = np.zeros(self.num_envs)
             self._new_prices(range(self.num_envs))
+            obs = self._priced(obs)
         return self._shown(np.asarray(obs))
+
+    def _priced(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The observation with every row's base rule at the threshold of its price."""
+        if self._priced_theta is None:
+            return obs
+        return self.env.set_base_thetas(priced_theta(self._priced_theta, self.multiplier))
 
     def _new_prices(self, rows: Iterable[int]) -> None:
         """Draw the price of the episode that begins in each of these rows."""
@@ -239,6 +265,8 @@ class SameStepVecEnv(VecEnv):
         unit = self.reward_scale / (self.n_agents * self.decision_interval_s)
         excess = unit * (cost - self.cap * answered)
         shaped = self.reward_scale * reward - self.multiplier * excess
+        if self.conditioned is not None:
+            shaped *= weight_of_price(self.multiplier)
         self.last_excess = excess.astype(np.float32)
         self._silent += float(cost.sum())
         self._answered += float(answered.sum())
@@ -252,6 +280,7 @@ class SameStepVecEnv(VecEnv):
         row_infos = [self._nothing] * self.num_envs
         if any_done:
             self._end_rows(done, terminated, infos, row_infos)
+            obs = self._priced(obs)
         return self._shown(obs), shaped.astype(np.float32), done, row_infos
 
     def _end_rows(

@@ -194,6 +194,7 @@ def train(
             reward_scale=config.reward_scale,
             theta_range=config.theta_range if config.action == "theta" else None,
             conditioned=config.conditioned,
+            priced_theta=config.priced_theta,
             seed=config.seed,
         )
         model = build_model(config, vec_env, interval_s)
@@ -286,6 +287,7 @@ def _spec(
         n_actions=int(space.n) if isinstance(space, spaces.Discrete) else 1,
         theta_range=config.theta_range if config.action == "theta" else None,
         conditioned=config.conditioned,
+        priced_theta=config.priced_theta,
         decision_interval_s=interval_s,
         knowledge=config.knowledge,
         floors=tuple(floor.name for floor in getattr(env, "scenarios", ())),
@@ -366,9 +368,12 @@ class _Lagrangian(BaseCallback):
         if self._kept == self._rollout and not stop:
             return
         self.settle()
-        due = self._rollout > 0 and self._rollout % self._config.checkpoint_every == 0
-        if due or stop:
-            self._keeper.save(self._training_state, must=stop)
+        if self._rollout > 0 or stop:
+            due = self._rollout % self._config.checkpoint_every == 0
+            if due or stop:
+                self._keeper.save(self._training_state, must=stop)
+        elif self._config.keep_start:
+            self._keeper.save()
         self.stopped = stop
 
     def settle(self) -> None:

@@ -7,6 +7,6 @@ is evaluated, and what cannot be read gives one line with the file and its line.
 """
 
 from quietdial.envs.dialer_logs.days import FORMATS, LogFormat, RecordedDay, RecordedDays, Table
-from quietdial.envs.dialer_logs.reader import read_logs
+from quietdial.envs.dialer_logs.reader import is_log, read_logs
 
-__all__ = ["FORMATS", "LogFormat", "RecordedDay", "RecordedDays", "Table", "read_logs"]
+__all__ = ["FORMATS", "LogFormat", "RecordedDay", "RecordedDays", "Table", "is_log", "read_logs"]

@@ -14,6 +14,7 @@ from quietdial.envs.pacing import chance
 from quietdial.envs.pacing.book import ask_controller
 from quietdial.envs.pacing.foresight import answers_ahead, releases_known, worst_to_come
 from quietdial.envs.pacing.insight import (
+    BY_RULE,
     FAR_BELOW,
     LEAST,
     LIKELIEST,
@@ -27,6 +28,7 @@ from quietdial.envs.pacing.insight import (
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.outlook import AGE_BINS, AGE_SHIFT
 from quietdial.envs.pacing.params import (
+    BASE_THETA,
     BLEND_EXTRA,
     BLEND_FREE,
     BLEND_LESS,
@@ -35,6 +37,7 @@ from quietdial.envs.pacing.params import (
     FEED_STEPS,
     HAS_INBOUND,
     KNOWN_RATE,
+    LEAD_BUFFER,
     LEARNS,
     MAX_DIALS,
     N_AGENTS,
@@ -72,9 +75,11 @@ from quietdial.envs.pacing.state import (
     N_AGENT_STATES,
     NOW,
     OFF,
+    OWN_THETA,
     P_ANSWER,
     RATE_ANSWERED,
     RATE_FINISHED,
+    SET_CHOICE,
     SET_DIALS,
     SET_KIND,
     SET_VALUE,
@@ -340,6 +345,13 @@ def scored_dials(b, s, p, theta, choose):  # type: ignore[no-untyped-def]
     return dials
 
 
+@compiled(inline="always")
+def base_theta(b, s, p):  # type: ignore[no-untyped-def]
+    """Threshold of the rule below a residual action: this row's own, else the world's."""
+    own = s.head[b, OWN_THETA]
+    return own * 2.0**-53 if own else p.x[BASE_THETA]
+
+
 @compiled()
 def base_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
     """Base of a residual action; needs a fresh `look_ahead`, which it leaves as it is."""
@@ -357,6 +369,13 @@ def _index_dials(b, s, p):  # type: ignore[no-untyped-def]
     if p.n[SCORES]:
         return scored_dials(b, s, p, s.est[b, SET_VALUE], True)
     return marginal_dials(b, s, p, s.est[b, SET_VALUE])
+
+
+@compiled()
+def _chosen_dials(b, s, p, theta):  # type: ignore[no-untyped-def]
+    """Calls of the `marginal` rule with this theta, their leads, of its own choice, in hand."""
+    look_ahead(b, s, p)
+    return scored_dials(b, s, p, theta, True)
 
 
 @compiled(inline="always")
@@ -388,6 +407,8 @@ def dials_now(b, s, p, one_shot):  # type: ignore[no-untyped-def]
         wanted = s.head[b, SET_DIALS] if one_shot else 0
     elif kind == RESIDUAL:
         wanted = s.head[b, BASE] + s.head[b, SET_DIALS] if one_shot else 0
+        if one_shot and p.n[LEAD_BUFFER] > 0 and s.head[b, SET_CHOICE] == BY_RULE:
+            wanted = _chosen_dials(b, s, p, base_theta(b, s, p)) + s.head[b, SET_DIALS]
     elif kind == PROGRESSIVE:
         wanted = seen_count(b, s, p, IDLE) - s.head[b, WAITING] - s.head[b, IN_FLIGHT]
     elif kind == RATIO:

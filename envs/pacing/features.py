@@ -15,6 +15,7 @@ from quietdial.envs.pacing.control import (
     agents_present,
     answer_rate,
     base_dials,
+    base_theta,
     given_unseen,
     look_ahead,
     seen_count,
@@ -30,7 +31,6 @@ from quietdial.envs.pacing.full.windows import (
 from quietdial.envs.pacing.insight import LEAST, LIKELIEST, NEXT, find_lead, with_odds
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import (
-    BASE_THETA,
     CAP,
     FEED_STEPS,
     HAS_SHIFTS,
@@ -286,7 +286,7 @@ def observe(book, set_code, residual, out):  # type: ignore[no-untyped-def]
         if residual or set_code >= FULL:
             look_ahead(b, s, p)
         if residual:
-            base = base_dials(b, s, p, p.x[BASE_THETA])
+            base = base_dials(b, s, p, base_theta(b, s, p))
             s.head[b, BASE] = base
         if set_code >= COUNTERS:
             _counters(b, s, p, out)

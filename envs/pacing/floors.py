@@ -83,6 +83,11 @@ class Floors:
         """Observations of all rows, (B, F) float32, a fresh array."""
         return np.concatenate([world.observe() for world in self.worlds])
 
+    def set_base_thetas(self, thetas: NDArray[np.float64]) -> None:
+        """Give every row's base rule its threshold, (B,); see `World.set_base_thetas`."""
+        for world, rows in zip(self.worlds, self.rows, strict=True):
+            world.set_base_thetas(thetas[rows])
+
     def totals(self) -> dict[str, NDArray[np.float64]]:
         """Running totals of every row's episode that all worlds count, each (B,) and fresh."""
         found = [world.totals() for world in self.worlds]

@@ -50,8 +50,11 @@ from quietdial.envs.pacing.state import (
 )
 from quietdial.envs.pacing.timers import AGENT
 
-NEXT, LIKELIEST, LEAST = 0, 1, 2
-"""Which of the buffered leads is dialed: the one that came first, or by its score."""
+NEXT, LIKELIEST, LEAST, BY_RULE = 0, 1, 2, 3
+"""Which of the buffered leads is dialed: the one that came first, or by its score, or, one by one,
+as the `marginal` rule chooses (`control.scored_dials`); calls beyond it to the least likely."""
+
+N_CHOICES = 4
 FAR_BELOW = 0.5
 """Below this share of the threshold the rule dials the likeliest lead, else the least likely."""
 

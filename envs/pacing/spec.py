@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import control
+from quietdial.envs.pacing.insight import N_CHOICES
 from quietdial.envs.pacing.state import GRID
 from quietdial.envs.scenario import ActionName, ObservationName, Scenario
 
@@ -165,8 +166,9 @@ ACTIONS: dict[ActionName, Action] = {
     "residual_choice": Action(
         "residual_choice",
         control.RESIDUAL,
-        "Discrete(18): residual a mod 6, and whom to dial of the buffered leads of `calls.leads`: "
-        "a div 6 = 0 the next of the list, 1 the likeliest, 2 the least likely to answer",
+        "Discrete(24): residual a mod 6, and whom to dial of the buffered leads of `calls.leads`: "
+        "a div 6 = 0 the next of the list, 1 the likeliest, 2 the least likely to answer, 3 as "
+        "`marginal` chooses, call by call, and then as many as it asks for knowing whom it dials",
     ),
     "vicidial_level": Action(
         "vicidial_level",
@@ -307,7 +309,7 @@ def action_space(
     if action == "residual":
         return spaces.Discrete(N_RESIDUALS)
     if action == "residual_choice":
-        return spaces.Discrete(3 * N_RESIDUALS)
+        return spaces.Discrete(N_CHOICES * N_RESIDUALS)
     if action == "vicidial_level":
         return spaces.Discrete(N_LEVELS)
     if action == "dials":

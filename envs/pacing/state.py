@@ -93,13 +93,14 @@ OUTCOME_CODES = {
     LAST_FINISHED,
     LAST_SEEN,  # pick-ups that the answer-rate estimate has counted
     RING_S,  # whole seconds from dial to pick-up, summed over the pick-ups
-    SET_CHOICE,  # which lead a one-shot action dials: 0 next, 1 likeliest, 2 least likely
+    SET_CHOICE,  # which lead a one-shot action dials: see `insight.NEXT`
     SHIELD_ACTS,  # times that the shield refused dials
     SHIELD_CALLS,  # dials that it refused
     SHIELD_ROOM,  # most calls in flight by the shield's last look
     SHIELD_NEXT,  # when it looks again [ms]
-) = range(44)
-COUNT = 44  # COUNT + s: agents in state s
+    OWN_THETA,  # threshold of this row's base rule in units of 2^-53; 0: the world's
+) = range(45)
+COUNT = 45  # COUNT + s: agents in state s
 ACC = COUNT + N_AGENT_STATES  # ACC + s: agent time in state s is ACC + COUNT * NOW [ms]
 N_HEAD = ACC + N_AGENT_STATES
 

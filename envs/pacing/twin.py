@@ -92,6 +92,7 @@ from quietdial.envs.pacing.state import (
     OPEN_ANSWERED,
     OPEN_SILENT,
     OUT_AT,
+    OWN_THETA,
     PEOPLE_DONE,
     PICKED_UP,
     RATE_ANSWERED,
@@ -143,7 +144,9 @@ def observe_twin(
         if set_code == MARKOV:
             out[b] = _markov(state, params, b)
         elif set_code in (COUNTERS, FULL, WITH_LEADS, WIDE):
-            base = base_dials_twin(state, params, b, float(params.x[BASE_THETA])) if residual else 0
+            own = int(state.head[b, OWN_THETA])
+            theta = own * 2.0**-53 if own else float(params.x[BASE_THETA])
+            base = base_dials_twin(state, params, b, theta) if residual else 0
             numbers = _counters(state, params, b)
             if set_code != COUNTERS:
                 numbers += _outlook(state, params, b)

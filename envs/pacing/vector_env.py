@@ -52,6 +52,10 @@ class Campaigns(Protocol):
         """Observations of all rows, (B, F)."""
         ...
 
+    def set_base_thetas(self, thetas: NDArray[np.float64]) -> None:
+        """Give every row's base rule its threshold, (B,), until its episode ends."""
+        ...
+
     def totals(self) -> dict[str, NDArray[np.float64]]:
         """Running totals of every row's episode, each (B,)."""
         ...
@@ -106,6 +110,21 @@ class CampaignsVectorEnv(VectorEnv[NDArray[np.float32], Any, Any]):
     def observation_spec(self) -> tuple[Field, ...]:
         """The fields of one observation, in order."""
         return self._campaigns.fields
+
+    def set_base_thetas(self, thetas: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Give every row's base rule a threshold of its own, until its episode ends.
+
+        Args:
+            thetas: (num_envs,), each in (0, 1].
+
+        Returns:
+            The observations with the new base, (num_envs, F) float32.
+
+        Raises:
+            ConfigError: the action has no base rule, or a threshold is out of range.
+        """
+        self._campaigns.set_base_thetas(thetas)
+        return self._campaigns.observe()
 
     def totals(self) -> dict[str, NDArray[np.float64]]:
         """Running totals of every row's episode, each (num_envs,)."""

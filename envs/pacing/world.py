@@ -49,6 +49,7 @@ from quietdial.envs.pacing.state import (
     LOGGED,
     MACHINE_TALK,
     NOW,
+    OWN_THETA,
     SEEN_BREACHED,
     SESSION,
     SET_CHOICE,
@@ -352,6 +353,26 @@ class World:
                 for rows, book in self._parts
             ],
         )
+
+    def set_base_thetas(self, thetas: NDArray[np.float64]) -> None:
+        """Give the base rule of every row a threshold of its own, until its episode ends.
+
+        It is asked with it from the next :meth:`observe` on.
+
+        Args:
+            thetas: (B,), each in (0, 1].
+
+        Raises:
+            ConfigError: the action has no base rule, or a threshold is out of range.
+        """
+        values = np.asarray(thetas, np.float64)
+        if not self._residual:
+            raise ConfigError(f"action {self.action.name!r} has no base rule to set a threshold of")
+        if values.shape != (self.n_campaigns,) or not np.all((values > 0.0) & (values <= 1.0)):
+            raise ConfigError(
+                f"thetas must be {self.n_campaigns} numbers above 0, at most 1; given: {thetas!r}"
+            )
+        self.state.head[:, OWN_THETA] = np.maximum(np.rint(values * 2.0**53), 1.0).astype(np.int64)
 
     def base_dials(self) -> NDArray[np.int64]:
         """Base of the residual action as last observed, (B,) int64."""

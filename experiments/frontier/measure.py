@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from quietdial.agents.learners.config import LearnerConfig
+from quietdial.agents.learners.lagrange import HIGHEST, LOWEST
 from quietdial.agents.optimal import Optimum, frontier
 from quietdial.agents.optimal_policy import OptimalMarkov
-from quietdial.agents.policy import Policy
+from quietdial.agents.policy import Policy, weight_of_price
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.markov import MarkovWorld
@@ -150,10 +151,11 @@ def measure(
         policies: further policies by name, for instance of finished runs.
         tell: told what is being done.
     """
-    learned = _train(scenario, settings, work, processes, tell)
     notes: list[str] = []
     reference, sweep = _by_knob(rule_named(REFERENCE), scenario, settings)
     tell(f"{scenario.name}: {REFERENCE} played")
+    thetas = [point.days.knob for point in reference]
+    learned = _train(scenario, settings, thetas, work, processes, tell)
     curves: list[Curve] = []
     families: list[tuple[str, Policy]] = [
         *((name, rule_named(name)) for name in settings.rules if name != REFERENCE),
@@ -186,24 +188,33 @@ def measure(
 
 
 def _train(
-    scenario: Scenario, settings: FrontierSettings, work: Path, processes: int, tell: Told
+    scenario: Scenario,
+    settings: FrontierSettings,
+    thetas: Sequence[float | None],
+    work: Path,
+    processes: int,
+    tell: Told,
 ) -> list[Policy]:
-    """The conditioned policy, then one for each cap; nothing without a learner."""
-    if settings.learner is None:
+    """The conditioned policy, then one for each cap; nothing without a learner.
+
+    A policy for one cap stands on the base rule with the threshold that has this rate on the tuning
+    days (`thetas`), and starts with the price that goes with it, its reward scaled as by the
+    conditioned one.
+    """
+    learner = settings.learner
+    if learner is None:
         return []
-    values = settings.learner.model_dump()
-    priced = LearnerConfig.model_validate(
-        {**values, "conditioned": settings.prices, "multiplier": "fixed"}
-    )
+    priced = _changed(learner, conditioned=settings.prices, multiplier="fixed")
     jobs = [TrainJob(f"{scenario.name}-conditioned", priced, scenario)]
-    jobs += [
-        TrainJob(
-            f"{scenario.name}-cap-{cap:g}",
-            settings.learner,
-            changed_world(scenario, {"rule.cap": cap}),
-        )
-        for cap in settings.caps
-    ]
+    for cap, theta in zip(settings.caps, thetas, strict=True):
+        own = learner
+        if theta is not None and learner.action.startswith("residual"):
+            price = learner.initial_multiplier * learner.base_theta / theta
+            price = min(max(price, LOWEST), HIGHEST)
+            scale = learner.reward_scale * weight_of_price(price)
+            own = _changed(learner, base_theta=theta, initial_multiplier=price, reward_scale=scale)
+        world = changed_world(scenario, {"rule.cap": cap})
+        jobs.append(TrainJob(f"{scenario.name}-cap-{cap:g}", own, world))
 
     def report(step: Trained) -> None:
         tell(
@@ -211,6 +222,10 @@ def _train(
         )
 
     return list(train_all(jobs, work, processes, report).values())
+
+
+def _changed(learner: LearnerConfig, **changes: object) -> LearnerConfig:
+    return LearnerConfig.model_validate({**learner.model_dump(), **changes})
 
 
 def _by_knob(

@@ -1,124 +1,80 @@
-"""The checkpoints of finished trainings, chosen on floors that were trained on, side by side.
+"""The best checkpoint of a training at one silent rate, chosen on selection days.
 
-A choice is kept as `chosen.json` in the folder of its training (`pool.folder_of`), so that a run
-that was killed does not choose again what it has chosen.
+`experiments.selection` asks which checkpoint surely keeps the cap, all having one knob. Here every
+checkpoint has its own knob, tuned to the rate on the tuning days, and the busiest at that rate on
+the selection days is taken; one that cannot be set to the rate is taken only if none can. With
+`learner.keep_start` the policy before its training is among them: with residual actions it is the
+base rule, so that a training that harms its policy is seen, and not used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from quietdial.agents.learned_policy import LearnedPolicy
-from quietdial.agents.policy import scenario_sha256
-from quietdial.envs.errors import QuietDialError
-from quietdial.envs.loading import write_json_atomic
+from quietdial.agents.policy import Policy
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.scenario import Scenario
-from quietdial.experiments.executors import (
-    InlineExecutor,
-    Key,
-    LocalExecutor,
-    Outcome,
-    Plain,
-    run_all,
-)
-from quietdial.experiments.floor_selection import base_rule_of, select_over_floors
-from quietdial.experiments.selection import BASE_RULE, kept_policies
+from quietdial.experiments.selection import kept_policies
+from quietdial.experiments.studies.paired import AtRate, Days, judge_many
 from quietdial.experiments.studies.pool import TrainJob, folder_of
 
-__all__ = ["choose_all", "choose_job"]
 
-_CHOSEN = "chosen.json"
+class Chosen(NamedTuple):
+    """A checkpoint that was chosen.
 
-
-def choose_job(spec: Mapping[str, Any], _: Plain | None = None) -> Plain:
-    """Choose one training's checkpoint and keep the choice; what a worker calls.
-
-    Args:
-        spec: `folder` (text), `floors`, `horizon_s`, `n_floors`, `n_episodes`, `sha256`.
+    Attributes:
+        step: decisions that it was trained on; 0: the policy before its training.
+        policy: the policy.
     """
-    folder = Path(spec["folder"])
-    choice = select_over_floors(
-        kept_policies(folder),
-        spec["floors"],
-        horizon_s=spec["horizon_s"],
-        n_floors=spec["n_floors"],
-        n_episodes=spec["n_episodes"],
-    )
-    found: Plain = {**choice.to_dict(), "sha256": spec["sha256"]}
-    write_json_atomic(folder / _CHOSEN, found)
-    return found
+
+    step: int
+    policy: LearnedPolicy
 
 
-def choose_all(
-    asked: Sequence[tuple[TrainJob, Sequence[Scenario]]],
+def choose(
+    jobs: Sequence[TrainJob],
     work: Path,
+    scenario: Scenario,
+    rate: float,
+    days: Days,
     *,
-    n_floors: int,
-    n_episodes: int,
     processes: int = 1,
-    said: Callable[[str], None] | None = None,
-) -> dict[str, tuple[LearnedPolicy, Plain]]:
-    """Choose the checkpoint of each training on its floors, or the base rule below it.
+) -> list[Chosen]:
+    """Choose one checkpoint of each finished training.
 
     Args:
-        asked: finished trainings, each with the floors that it was trained on.
-        work: folder of the trainings.
-        n_floors: floors that are looked at, at most.
-        n_episodes: episodes on each.
-        processes: trainings whose checkpoints are looked at side by side.
-        said: told each choice in words.
+        jobs: the trainings, all in the same world.
+        work: their work folder; what is judged is kept in its folder `judged`.
+        scenario: the world.
+        rate: silent / answered at which they are compared.
+        days: days for the knobs, and `days.test` selection days.
+        processes: policies that are judged side by side.
+    """
+    kept = [kept_policies(folder_of(job, work)) for job in jobs]
+    asked: list[tuple[Policy, float]] = [
+        (policy, rate) for policies in kept for policy in policies.values()
+    ]
+    judged = iter(
+        judge_many(asked, scenario, days, work / "judged", processes=processes, on="select")
+    )
+    return [best_at_rate(policies, {step: next(judged) for step in policies}) for policies in kept]
 
-    Returns:
-        The policy and `FloorChoice.to_dict` of each, by the key of the training.
+
+def best_at_rate(policies: Mapping[int, LearnedPolicy], judged: Mapping[int, AtRate]) -> Chosen:
+    """The busiest checkpoint at the rate; of equals the longer trained.
+
+    Args:
+        policies: the checkpoints by step.
+        judged: what each did on the selection days.
 
     Raises:
-        QuietDialError: one could not be chosen; the others are, and are kept.
+        ConfigError: there is none.
     """
-    found: dict[str, Plain] = {}
-    by_key: dict[Key, Mapping[str, Any]] = {}
-    for job, floors in asked:
-        folder = folder_of(job, work)
-        prints = " ".join([*map(scenario_sha256, floors), f"{n_floors} {n_episodes}"])
-        sha = hashlib.sha256(prints.encode()).hexdigest()
-        kept = folder / _CHOSEN
-        known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        if known.get("sha256") == sha:
-            found[job.key] = known
-            continue
-        by_key["choose", job.key] = {
-            "folder": str(folder),
-            "floors": tuple(floors),
-            "horizon_s": job.config.horizon_s,
-            "n_floors": n_floors,
-            "n_episodes": n_episodes,
-            "sha256": sha,
-        }
-    errors: list[str] = []
-
-    def ended(outcome: Outcome, seconds: float) -> None:
-        if outcome.result is None:
-            errors.append(f"{outcome.key[1]}: {outcome.error}")
-            return
-        found[outcome.key[1]] = outcome.result
-        if said is not None:
-            step = outcome.result["step"]
-            what = "the base rule" if step == BASE_RULE else f"the checkpoint after {step:,}"
-            said(f"{outcome.key[1]}: {what} is chosen ({seconds:.0f} s)")
-
-    number = min(processes, len(by_key))
-    if by_key:
-        executor = InlineExecutor(choose_job) if number <= 1 else LocalExecutor(number, choose_job)
-        run_all(executor, list(by_key), lambda key: (by_key[key], None), ended)
-    if errors:
-        raise QuietDialError(f"choosing failed: {'; '.join(sorted(errors))}")
-    chosen: dict[str, tuple[LearnedPolicy, Plain]] = {}
-    for job, _ in asked:
-        choice, policies = found[job.key], kept_policies(folder_of(job, work))
-        step = int(choice["step"])
-        policy = base_rule_of(policies[max(policies)]) if step == BASE_RULE else policies[step]
-        chosen[job.key] = policy, choice
-    return chosen
+    if not policies:
+        raise ConfigError("there is no checkpoint to choose from")
+    reached = [step for step in policies if judged[step].reached] or list(policies)
+    step = max(reached, key=lambda at: (float(judged[at].values().mean()), at))
+    return Chosen(step, policies[step])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.policy import RESIDUAL_OFFSET, Policy
+from quietdial.envs.pacing.insight import BY_RULE
 from quietdial.envs.pacing.spec import N_RESIDUALS
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import make_world, test_seeds
@@ -21,11 +22,13 @@ class Decision(NamedTuple):
         base: calls that the base rule asks for.
         placed: calls that the policy places.
         choice: whom it dials: 0, or its choice among the leads (`residual_choice`).
+        other: whether this is another decision than that of the rule, by number or choice.
     """
 
     base: NDArray[np.int64]
     placed: NDArray[np.int64]
     choice: NDArray[np.int64]
+    other: NDArray[np.bool_]
 
 
 def decisions_of(policy: Policy, scenario: Scenario, n_days: int) -> Iterator[Decision]:
@@ -39,7 +42,10 @@ def decisions_of(policy: Policy, scenario: Scenario, n_days: int) -> Iterator[De
         actions, state = policy.act(world.observe(), state)
         choice, residual = np.divmod(actions, N_RESIDUALS)
         base = world.base_dials()
-        yield Decision(
-            base, np.clip(base + residual + RESIDUAL_OFFSET, 0, scenario.max_dials), choice
-        )
+        placed = np.clip(base + residual + RESIDUAL_OFFSET, 0, scenario.max_dials)
+        other = placed != base
+        if policy.action == "residual_choice":  # whom the rule dials makes it ask for more or less
+            by_rule = choice == BY_RULE
+            other = np.where(by_rule, residual + RESIDUAL_OFFSET != 0, other | (placed > 0))
+        yield Decision(base, placed, choice, other)
         over = bool(world.step(actions, everywhere)[0, 4])

@@ -41,9 +41,9 @@ from quietdial.experiments.executors import Plain
 from quietdial.experiments.plots import save_png
 from quietdial.experiments.selection import BASE_RULE
 from quietdial.experiments.stats import Interval, crossed_interval
-from quietdial.experiments.studies.chosen import choose_all
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.decisions import decisions_of
+from quietdial.experiments.studies.floor_choices import choose_all
 from quietdial.experiments.studies.paired import Comparison, compare_at_rate
 from quietdial.experiments.studies.picture import differences_figure, intervals_of
 from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all

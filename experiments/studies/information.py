@@ -24,7 +24,7 @@ from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.policy import LearnedAction, Policy
 from quietdial.agents.rules import Marginal
 from quietdial.envs.loading import write_json_atomic
-from quietdial.envs.pacing.insight import LEAST, LIKELIEST
+from quietdial.envs.pacing.insight import BY_RULE, LEAST, LIKELIEST, N_CHOICES
 from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.bench.results import (
     put_figures,
@@ -34,6 +34,7 @@ from quietdial.experiments.bench.results import (
 from quietdial.experiments.evaluate import silent_rate
 from quietdial.experiments.stats import Interval, crossed_interval, mean_interval
 from quietdial.experiments.studies import information_page as page
+from quietdial.experiments.studies.chosen import choose
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.decisions import decisions_of
 from quietdial.experiments.studies.paired import AtRate, Days, judge_many
@@ -48,6 +49,9 @@ LEARNERS_ON: Final = (10,)
 DAYS: Final = Days(tune=32, test=96, tolerance=0.05, most_trials=5)
 N_STEPS: Final = 1_200_000
 """Decisions that a learner trains on."""
+
+SELECT_DAYS: Final = Days(tune=16, test=32, tolerance=0.05, most_trials=5)
+"""Days on which its checkpoint is chosen, the policy before its training among them."""
 
 _SCORES: Final = (0.001, 0.004)  # half-widths that the origin states for its table of scores
 _TIMES: Final = (0.0025, 0.003)  # and for what is known of the agents
@@ -141,9 +145,17 @@ def with_leads(scenario: Scenario, step: Step) -> Scenario:
 
 
 def config_of(step: Step, seed: int, n_steps: int = N_STEPS) -> LearnerConfig:
-    """Settings of the training for a step that has a learner."""
+    """Settings of the training for a step that has a learner.
+
+    It starts as the rule that knows the same, in number and choice, and stays nearer to it than
+    the default, which in short trainings leaves it for something worse.
+    """
     return LearnerConfig(
         total_steps=n_steps,
+        residual_bias=1.0,
+        learning_rate=5e-4,
+        keep_start=True,
+        keep_checkpoints=2,
         knowledge=step.knowledge,
         observation="full" if step.auc is None else "leads",
         action=step.learner or "residual",
@@ -180,11 +192,16 @@ class Found:
         rule: the rule with this knowledge.
         learned: the learners with this knowledge, in the order of their seeds; may be none.
         acts: what the learners do other than the base rule, in the same order.
+        steps: decisions after which each learner's checkpoint was kept; 0: before its training.
     """
 
     rule: AtRate
     learned: tuple[AtRate, ...] = ()
     acts: tuple[Acts, ...] = ()
+    steps: tuple[int, ...] = ()
+
+
+_CHOICES: Final = (LIKELIEST, LEAST, BY_RULE)
 
 
 class Acts(NamedTuple):
@@ -192,13 +209,15 @@ class Acts(NamedTuple):
 
     Attributes:
         other: share of its decisions that place another number of calls.
-        likeliest: share of its calls that go to the likeliest lead.
-        least: share of its calls that go to the least likely lead.
+        likeliest: share of its calls of which it says that they go to the likeliest lead.
+        least: the same for the least likely lead.
+        by_rule: share of its calls whose leads the rule chooses, call by call.
     """
 
     other: float
     likeliest: float
     least: float
+    by_rule: float
 
 
 def acts_of(
@@ -206,12 +225,12 @@ def acts_of(
 ) -> Acts:
     """Play the first decisions of some test days and compare each with the base rule's."""
     other = 0
-    calls = np.zeros(3)
-    for base, placed, choice in islice(decisions_of(policy, scenario, n_days), n_steps):
-        other += int((placed != base).sum())
-        calls += np.bincount(choice, weights=placed, minlength=3)
+    calls = np.zeros(N_CHOICES)
+    for decision in islice(decisions_of(policy, scenario, n_days), n_steps):
+        other += int(decision.other.sum())
+        calls += np.bincount(decision.choice, weights=decision.placed, minlength=N_CHOICES)
     shares = calls / max(float(calls.sum()), 1.0)
-    return Acts(other / (n_days * n_steps), float(shares[LIKELIEST]), float(shares[LEAST]))
+    return Acts(other / (n_days * n_steps), *(float(shares[at]) for at in _CHOICES))
 
 
 def worth(base: AtRate, more: AtRate) -> Interval:
@@ -243,6 +262,11 @@ def _rates(judged: Sequence[AtRate]) -> str:
     return f"; 3 % not reached, compared at {', '.join(far)}" if far else ""
 
 
+def _chosen(steps: Sequence[int]) -> str:
+    """A remark on which checkpoints were chosen."""
+    return f"; checkpoints chosen: {', '.join(f'{step:,}' for step in steps)}" if steps else ""
+
+
 def figures_of(
     floor: Scenario, step: Step, base: Found, found: Found, seeds: Sequence[int]
 ) -> list[dict[str, Any]]:
@@ -266,6 +290,7 @@ def figures_of(
         for one, other in zip(found.learned, base.learned, strict=True)
     ]
     note = f"seeds {seeds}: {', '.join(by_seed)} points{_rates(found.learned)}"
+    note += _chosen(found.steps)
     rows.append(share_figure(f"{where}/learner: worth", gains, note))
     rows.append(
         share_figure(f"{where}/learner: minus the rule", against, "with the same knowledge")
@@ -275,10 +300,11 @@ def figures_of(
 
 def _acts_rows(where: str, step: Step, acts: Sequence[Acts]) -> list[dict[str, Any]]:
     """Shares of decisions and calls that are not the base rule's, over the training seeds."""
-    shown = {"other decisions": ([one.other for one in acts], "placed another number of calls")}
+    shown = {"other decisions": ([one.other for one in acts], "another number of calls, or choice")}
     if step.learner == "residual_choice":
         shown["likeliest"] = [one.likeliest for one in acts], "calls to the likeliest lead"
         shown["least likely"] = [one.least for one in acts], "calls to the least likely lead"
+        shown["as the rule"] = [one.by_rule for one in acts], "calls to leads that the rule chooses"
     rows = []
     for what, (shares, meaning) in shown.items():
         mean = mean_interval(shares)
@@ -295,7 +321,8 @@ def base_rows(floor: Scenario, base: Found) -> list[dict[str, Any]]:
     rows = [share_figure(f"{where}/rule: utilisation", mean_interval(base.rule.values()), note)]
     if base.learned:
         level = crossed_interval(np.array([one.values() for one in base.learned]))
-        rows.append(share_figure(f"{where}/learner: utilisation", level, _rates(base.learned)))
+        note = f"{_rates(base.learned)}{_chosen(base.steps)}".removeprefix("; ")
+        rows.append(share_figure(f"{where}/learner: utilisation", level, note))
         against = learned_minus(base.learned, [base.rule] * len(base.learned))
         rows.append(
             share_figure(f"{where}/learner: minus the rule", against, "with the same knowledge")
@@ -343,8 +370,10 @@ def run(
     steps: Sequence[Step] = STEPS,
     seeds: Sequence[int] = (),
     days: Days = DAYS,
+    select: Days = SELECT_DAYS,
     n_steps: int = N_STEPS,
     name: str = NAME,
+    of: str = "",
 ) -> None:
     """Train, judge, show and write (see `command.Study`).
 
@@ -357,8 +386,11 @@ def run(
         steps: what policies are shown.
         seeds: training seeds, at least 2; none: the rule only.
         days: days that are played.
+        select: days on which checkpoints are chosen.
         n_steps: decisions that a learner trains on.
         name: name of the result.
+        of: place of the page for the tables, see `bench.results.put_figures`; the picture is made
+            of the main result, "", only.
     """
     figures: list[dict[str, Any]] = []
     scenarios = {n: load_scenario(f"study-real-{n}") for n in floors}
@@ -367,13 +399,18 @@ def run(
         for n in floors
     }
     every = [job for of_floor in jobs.values() for many in of_floor.values() for job in many]
-    policies = train_all(every, work, processes, progress(console)) if every else {}
+    if every:
+        train_all(every, work, processes, progress(console))
     for n, floor in scenarios.items():
         by_label: dict[str, Found] = {}
         for step in (BASE, *steps):
-            learners = [policies[job.key] for job in jobs[n].get(step.label, ())]
-            asked: list[Policy] = [Marginal(0.02, step.knowledge), *learners]
             world = with_leads(floor, step)
+            trained = jobs[n].get(step.label, [])
+            kept = choose(trained, work, world, RATE, select, processes=processes)
+            asked: list[Policy] = [
+                Marginal(0.02, step.knowledge),
+                *(one.policy for one in kept),
+            ]
             rule, *learned = judge_many(
                 [(policy, RATE) for policy in asked],
                 world,
@@ -387,7 +424,8 @@ def run(
                 for one in learned
                 if isinstance(one.policy, LearnedPolicy)
             )
-            by_label[step.label] = Found(rule, tuple(learned), acts)
+            steps_kept = tuple(one.step for one in kept)
+            by_label[step.label] = Found(rule, tuple(learned), acts, steps_kept)
         base = by_label[BASE.label]
         figures += base_rows(floor, base)
         for step in steps:
@@ -395,12 +433,14 @@ def run(
         figures += joint_rows(floor, by_label)
     said = f"tuning days 0 to {days.tune - 1}, test days 0 to {days.test - 1}"
     if seeds:
-        said += f"; training {tuple(seeds)}, {n_steps} decisions each"
+        said += f"; training {tuple(seeds)}, {n_steps} decisions each, checkpoints chosen on "
+        said += f"selection days 0 to {select.test - 1}"
     command = f"quietdial study {name} --output experiments/results/{name}.json"
     result = result_file(name, command, said, figures)
     console.print(page.table(result))
     if output is not None:
         write_json_atomic(output, result)
         if page.PAGE.is_file():
-            put_figures(page.PAGE, page.markdown(result))
-            page.save_picture(result)
+            put_figures(page.PAGE, page.markdown(result), of)
+            if not of:
+                page.save_picture(result)

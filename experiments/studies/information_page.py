@@ -59,7 +59,7 @@ def lines_of(result: Mapping[str, Any]) -> dict[str, list[Line]]:
             continue
         acts = {
             what: rows[f"learner: {what}"]
-            for what in ("other decisions", "likeliest", "least likely")
+            for what in ("other decisions", "likeliest", "least likely", "as the rule")
             if f"learner: {what}" in rows
         }
         line = Line(
@@ -98,6 +98,8 @@ def _acts(acts: Mapping[str, Row]) -> str:
     if "likeliest" in acts:
         likeliest, least = (100 * acts[what]["value"] for what in ("likeliest", "least likely"))
         text += f"; calls: {likeliest:.0f} likeliest, {least:.0f} least likely"
+        if "as the rule" in acts:
+            text += f", {100 * acts['as the rule']['value']:.0f} as the rule"
     return text
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from quietdial.envs.loading import write_text_atomic
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import (
     play_days,
+    select_seeds,
     silent_rate,
     test_seeds,
     tune_rates,
@@ -212,7 +213,12 @@ class Comparison:
 
 
 def judge_at(
-    policy: Policy, scenario: Scenario, rate: float, days: Days, work: Path | None = None
+    policy: Policy,
+    scenario: Scenario,
+    rate: float,
+    days: Days,
+    work: Path | None = None,
+    on: Literal["test", "select"] = "test",
 ) -> AtRate:
     """Tune a policy to a silent rate and play the test days.
 
@@ -223,14 +229,17 @@ def judge_at(
         days: how many days.
         work: folder in which the result is kept; a later call takes it from there as long as
             policy, world, code and days are the same. None: nothing is kept.
+        on: which days are played with the knob that was found, `days.test` of them.
     """
     if not 0.0 < rate < 1.0:
         raise ConfigError(f"rate = {rate!r} must lie between 0 and 1")
-    sha = fingerprint(policy, scenario, rate=rate, days=asdict(days))
+    more: dict[str, Any] = {} if on == "test" else {"on": on}
+    sha = fingerprint(policy, scenario, rate=rate, days=asdict(days), **more)
     path = None if work is None else work / f"{sha}.json"
     if path is not None and path.is_file():
         return _from_plain(policy, json.loads(path.read_text(encoding="utf-8")))
-    found = _judge(policy, scenario, rate, days)
+    seeds = test_seeds(days.test) if on == "test" else select_seeds(days.test)
+    found = _judge(policy, scenario, rate, days, seeds)
     if path is not None:
         make_folder(path.parent)
         text = json.dumps(_to_plain(found), separators=(",", ":"), allow_nan=False)
@@ -238,11 +247,13 @@ def judge_at(
     return found
 
 
-def _judge(policy: Policy, scenario: Scenario, rate: float, days: Days) -> AtRate:
+def _judge(
+    policy: Policy, scenario: Scenario, rate: float, days: Days, judged: NDArray[np.int64]
+) -> AtRate:
     seeds = tune_seeds(days.tune)
     if policy.knob_range is None or policy.knob is None:
         tuning_rate = silent_rate(play_days(policy, scenario, seeds))
-        played = play_days(policy, scenario, test_seeds(days.test))
+        played = play_days(policy, scenario, judged)
         return AtRate(policy, rate, False, tuning_rate, 0.0, played)
     (tuned,) = tune_rates(
         policy, scenario, (rate,), seeds, tolerance=days.tolerance, most_trials=days.most_trials
@@ -256,7 +267,7 @@ def _judge(policy: Policy, scenario: Scenario, rate: float, days: Days) -> AtRat
             other = max(other / _STEP, low)
         more = play_days(policy.with_knob(other), scenario, seeds)
         sweep = (*sweep, (other, silent_rate(more), float(more.utilisation.mean())))
-    played = play_days(tuned.policy, scenario, test_seeds(days.test))
+    played = play_days(tuned.policy, scenario, judged)
     slope = slope_near(sweep, rate) if tuned.reached else 0.0
     return AtRate(tuned.policy, rate, tuned.reached, tuned.tuning_rate, slope, played)
 
@@ -274,6 +285,7 @@ def judge_many(
     *,
     processes: int = 1,
     said: Said | None = None,
+    on: Literal["test", "select"] = "test",
 ) -> list[AtRate]:
     """:func:`judge_at` for several (policy, rate), side by side in processes of one thread each.
 
@@ -288,8 +300,8 @@ def judge_many(
 
     def begin(key: Key) -> tuple[Mapping[str, Any], None]:
         policy, rate = by_key[key]
-        given = {"policy": policy, "scenario": scenario, "rate": rate, "days": days, "work": work}
-        return given, None
+        given = {"policy": policy, "scenario": scenario, "rate": rate, "days": days}
+        return {**given, "work": work, "on": on}, None
 
     def ended(outcome: Outcome, seconds: float) -> None:
         policy, rate = by_key[outcome.key]
@@ -325,6 +337,8 @@ def compare_at_rate(
     *,
     n_tune: int = 64,
     n_test: int = 128,
+    tolerance: float = 0.02,
+    most_trials: int = 8,
     names: Sequence[str] | None = None,
     reference: Policy | None = None,
     work: Path | None = None,
@@ -343,6 +357,8 @@ def compare_at_rate(
         rate: silent / answered.
         n_tune: days for every knob that is tried.
         n_test: days for the figures.
+        tolerance: see :class:`Days`.
+        most_trials: see :class:`Days`.
         names: names of the opponents; None: their own.
         reference: rule that is held against opponents that do not reach the rate, at their own.
         work: folder that keeps what was played, so that a later call goes on.
@@ -356,7 +372,7 @@ def compare_at_rate(
         raise ConfigError(f"{len(policies_by_seed)} training seed given; at least 2 are needed")
     if names is not None and len(names) != len(opponents):
         raise ConfigError(f"{len(names)} names for {len(opponents)} opponents")
-    days = Days(n_tune, n_test)
+    days = Days(n_tune, n_test, tolerance, most_trials)
 
     def many(asked: Sequence[tuple[Policy, float]]) -> list[AtRate]:
         return judge_many(asked, scenario, days, work, processes=processes, said=said)

@@ -2,7 +2,8 @@
 
 Every day is a window of 8 hours of ten agents. The fast compiled shield plays them; the runtime's
 shield is the same to the bit, which 20 further days show in which the pacer itself decides, from
-the dialer's events, for a policy that lies about its numbers.
+the dialer's events, for a policy that lies about its numbers. What each shield costs is measured on
+usual days.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from quietdial.envs.pacing.state import SHIELD_ROOM
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.bench.results import by_subject, figure, put_figures, result_file
+from quietdial.experiments.evaluate import test_seeds
 from quietdial.experiments.stats import clopper_pearson, mean_interval
 from quietdial.experiments.studies.adversary import (
     LOW,
@@ -38,6 +40,12 @@ from quietdial.experiments.studies.adversary import (
     floor,
     play,
     set_rates,
+)
+from quietdial.experiments.studies.shield_cost import (
+    USUAL_PACE,
+    days_hit,
+    exported_borrowing,
+    usual_figures,
 )
 
 NAME: Final = "shield"
@@ -49,13 +57,7 @@ N_RUNTIME: Final = 20
 RUNTIME_DAY_S: Final = 7200.0
 FIRST_SEED: Final = 7_500_000
 
-LOW_PACE: Final = 0.0018
-"""Answered calls of an agent and second at an answer rate of 0.1, a low estimate: 0.7 of what
-progressive dialing reaches there, 1 / (180 + 12 + 9 x 22.4 s): conversation with wrap-up, ringing,
-and nine dials that nobody answers."""
-
 DETERMINISTIC, BORROWING = Shield("deterministic"), Shield("borrowing")
-CAREFUL: Final = Shield("borrowing", answers_per_agent_s=LOW_PACE)
 RESERVING: Final = Shield("deterministic", reserves=True)
 _AMD: Final = {
     "kind": "amd",
@@ -93,6 +95,7 @@ class Setting(NamedTuple):
 def settings(n_days: int, n_broken: int, n_bare: int) -> list[Setting]:
     """All kinds of days."""
     plain = floor("adversarial")
+    exported = exported_borrowing(plain)
     short = floor("adversarial-2h", duration_s=RUNTIME_DAY_S)
     leaving = floor("leaving-at-once", floor={"shifts": _LEAVING}, duration_s=RUNTIME_DAY_S)
     late = floor("late-feed", belief={"feed_delay_s": 3.0})
@@ -101,9 +104,9 @@ def settings(n_days: int, n_broken: int, n_bare: int) -> list[Setting]:
     return [
         Setting("no shield", plain, None, n_bare),
         Setting("deterministic", plain, DETERMINISTIC, n_days),
-        Setting(f"borrowing, {LOW_PACE:g} answers per agent-second", plain, CAREFUL, n_days),
+        Setting("borrowing, as exported", plain, exported, n_days),
         Setting(
-            "borrowing, as exported for study-real-10",
+            f"borrowing, {USUAL_PACE}",
             plain,
             BORROWING,
             n_days,
@@ -133,8 +136,8 @@ def figures_of(setting: Setting, fate: Fate) -> list[dict[str, Any]]:
     """The published numbers of one kind of days."""
     cap, n, name = setting.scenario.rule.cap, len(fate.silent), setting.name
     rows = [
-        _share(f"{name}: windows over the cap", fate.over(cap), setting.attribution),
-        _share(
+        days_hit(f"{name}: windows over the cap", fate.over(cap), setting.attribution),
+        days_hit(
             f"{name}: days over the cap at some decision",
             fate.ever_over(),
             "waiting callees counted as silent",
@@ -142,7 +145,7 @@ def figures_of(setting: Setting, fate: Fate) -> list[dict[str, Any]]:
     ]
     if fate.amd.any():
         note = "without the people taken for machines"
-        rows.append(_share(f"{name}: windows over, as seen", fate.over_as_seen(cap), note))
+        rows.append(days_hit(f"{name}: windows over, as seen", fate.over_as_seen(cap), note))
     answered = np.maximum(fate.answered, 1.0)
     worst = float((fate.silent / answered).max())
     busy = mean_interval(fate.utilisation)
@@ -155,14 +158,6 @@ def figures_of(setting: Setting, fate: Fate) -> list[dict[str, Any]]:
             f"{name}: calls refused", refused.value, "calls", refused.lo, refused.hi, n, "a day"
         ),
     ]
-
-
-def _share(name: str, hit: NDArray[np.bool_], note: str) -> dict[str, Any]:
-    """The share of days that were hit; none: the upper 95 % bound by Clopper and Pearson."""
-    k, n = int(hit.sum()), len(hit)
-    share = clopper_pearson(k, n)
-    how = f"{k} of {n}; Clopper-Pearson" + (", one-sided" if k == 0 else "")
-    return figure(name, share.value, "1", share.lo, share.hi, n, f"{how}; {note}".rstrip("; "))
 
 
 # --- through the runtime itself -------------------------------------------------------------------
@@ -251,12 +246,12 @@ def runtime_figures(days: RuntimeDays, cap: float) -> list[dict[str, Any]]:
     silent, answered, highest = days.fate.T
     same = clopper_pearson(days.differences, days.decisions)
     return [
-        _share(
+        days_hit(
             "through the pacer, windows of 2 h: windows over the cap",
             silent > cap * answered + 1e-9,
             "a policy that lies",
         ),
-        _share(
+        days_hit(
             "through the pacer, windows of 2 h: days over the cap at some decision",
             highest > 1e-9,
             "waiting callees counted as silent",
@@ -327,6 +322,7 @@ def run(
     n_broken: int = N_BROKEN,
     n_bare: int = N_BARE,
     n_runtime: int = N_RUNTIME,
+    n_usual: int = N_DAYS,
 ) -> None:
     """Play all days, show the figures and write them; nothing is trained here."""
     del work, processes
@@ -335,6 +331,8 @@ def run(
         seeds = FIRST_SEED + np.arange(setting.days)
         figures += figures_of(setting, play(setting.scenario, setting.shield, seeds))
         console.print(f"{setting.name}: {setting.days} days", highlight=False)
+    figures += usual_figures(n_usual)
+    console.print(f"usual days: {n_usual}", highlight=False)
     short = floor("adversarial-2h", duration_s=RUNTIME_DAY_S)
     seeds = FIRST_SEED + np.arange(n_runtime)
     days = play_runtime(short, DETERMINISTIC, seeds.tolist())
@@ -347,7 +345,10 @@ def run(
     console.print(table)
     if output is not None:
         command = f"quietdial study {NAME} --output {output}"
-        said = f"{FIRST_SEED} and the following, one a day; answer rates {LOW} and 0.6"
+        said = (
+            f"{FIRST_SEED} and the following, one a day; answer rates {LOW} and 0.6; the usual "
+            f"days: {test_seeds(n_usual)[0]} and the following"
+        )
         result = result_file(NAME, command, said, figures)
         write_json_atomic(output, result)
         if PAGE.is_file():

@@ -1,4 +1,4 @@
-"""Verbs that make a policy: train, evaluate, select, export."""
+"""Verbs that make a policy: train, evolve, evaluate, select, export."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tyro
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.verbs.common import (
     EXIT_FAILED,
+    EXIT_INTERRUPTED,
     EXIT_OK,
     Args,
     command_of,
@@ -48,6 +49,23 @@ def train(args: Args) -> int:
         folder, verdict = run_training(config, console_of(), command_of("train", args), stop=stop)
     emit({"run": str(folder.path), **folder.manifest})
     return EXIT_OK if verdict is not None else stop.exit_code
+
+
+def evolve(args: Args) -> int:
+    """Search a rule's numbers by evolution strategies, judge it, write TensorBoard logs, export."""
+    from quietdial.experiments.evolve import EvolveConfig, run_search
+
+    config = parse(
+        EvolveConfig,
+        args,
+        "evolve",
+        default=EvolveConfig(),
+        description="Search the numbers of a pacing rule by evolution strategies: the cheap "
+        "alternative to a learner.",
+    )
+    folder, verdict = run_search(config, console_of(), command_of("evolve", args))
+    emit({"run": str(folder.path), **folder.manifest})
+    return EXIT_OK if verdict is not None else EXIT_INTERRUPTED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +228,8 @@ class ExportArgs:
     """Export a trained policy, or declare a rule, as a bundle that a dialer can load and verify."""
 
     policy: Annotated[str, tyro.conf.Positional]
-    """run folder, checkpoint folder, or name of a rule (docs/pacing-rules.md)"""
+    """run folder of a training or a search, checkpoint folder, or name of a rule
+    (docs/pacing-rules.md)"""
     out: Path | None = None
     """folder for the bundle; none: export in the run folder, beside the checkpoint, or
     export-<rule> here"""
@@ -230,7 +249,9 @@ def export(args: Args) -> int:
     asked = parse(ExportArgs, args, "export")
     from quietdial.agents.bundle.write import write_archive
     from quietdial.agents.rules.catalogue import catalogue, rule_named
+    from quietdial.experiments.evolve import RULE_FILE, exportable_rule
     from quietdial.experiments.export import export_policy, export_rule
+    from quietdial.experiments.run_plan import SCENARIO_FILE
     from quietdial.experiments.train import (
         default_output,
         load_run_policy,
@@ -240,10 +261,11 @@ def export(args: Args) -> int:
 
     console, command, path = console_of(), command_of("export", args), Path(asked.policy)
     given = None if asked.scenario is None else load_scenario(asked.scenario)
-    if not path.exists() and asked.policy in {entry.name for entry in catalogue()}:
-        rule = rule_named(asked.policy)
-        out = asked.out or Path(f"export-{rule.name}")
-        scenario = given or load_scenario("italy-50")
+    evolved = (path / RULE_FILE).is_file()
+    if evolved or (not path.exists() and asked.policy in {entry.name for entry in catalogue()}):
+        rule = exportable_rule(path) if evolved else rule_named(asked.policy)
+        out = asked.out or (path / "export" if evolved else Path(f"export-{rule.name}"))
+        scenario = given or load_scenario(str(path / SCENARIO_FILE) if evolved else "italy-50")
         with console.status(f"judging and checking {rule.name}"):
             folder = export_rule(rule, scenario, outside_checkpoints(out), command, key=asked.sign)
     else:

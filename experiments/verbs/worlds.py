@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich import box
@@ -15,23 +15,35 @@ from quietdial.envs.errors import ConfigError
 from quietdial.envs.scenario import load_scenario, preset_names
 from quietdial.experiments.verbs.common import EXIT_OK, Args, console_of, emit, parse
 
+if TYPE_CHECKING:
+    from quietdial.experiments.calibrate_report import CalibrationFiles
+
 
 @dataclasses.dataclass(frozen=True)
 class CalibrateArgs:
-    """Fit the talk-time law of a scenario to a table of calls (CSV, also gzipped)."""
+    """Fit a scenario to recorded days, or its talk-time law to a table of conversations."""
 
-    calls: Annotated[Path, tyro.conf.Positional]
-    """table of calls with one row per conversation"""
+    calls: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folder or files of recorded days (quietdial's records, tables of VICIdial, queue_log and CDR
+    of Asterisk), or one table with a row per conversation (CSV, also gzipped)"""
+    format: Literal["auto", "conversations", "records", "vicidial", "asterisk"] = "auto"
+    """what the files are; auto: told by their first lines"""
+    time_zone: str = "Europe/Rome"
+    """of local times in the files"""
+    campaign: str | None = None
+    """recorded days: campaign (VICIdial) or queue (Asterisk); needed when there are several"""
+    context: str | None = None
+    """Asterisk: dcontext of the dialer's rows of the CDR; none: all rows are its"""
     column: str = "duration"
-    """column with the length of the conversation [s]"""
+    """conversations: column with their length [s]"""
     base: str = "italy-50"
     """scenario that everything else is taken from"""
     name: str = "calibrated"
     """name of the new scenario"""
     law: str | None = None
-    """law to put in; none: the one with the best held-out likelihood"""
+    """conversations: law to put in; none: the one with the best held-out likelihood"""
     source: str = ""
-    """where the calls are from, for the picture and the report"""
+    """conversations: where they are from, for the picture and the report"""
     credit: tuple[str, ...] = ()
     """credits that the scenario must carry"""
     out: Path = Path("calibration")
@@ -39,20 +51,79 @@ class CalibrateArgs:
 
 
 def calibrate(args: Args) -> int:
-    """Fit a scenario to a table of calls."""
+    """Fit a scenario to recorded days, or its talk times to a table of calls."""
+    from quietdial.envs.dialer_logs import is_log
+
+    asked = parse(CalibrateArgs, args, "calibrate")
+    if not asked.calls:
+        raise ConfigError("calibrate needs a table of conversations, or files of recorded days")
+    known = asked.format
+    if known == "auto":
+        one = asked.calls[0]
+        is_days = len(asked.calls) > 1 or not one.exists() or is_log(one)
+        known = "auto" if is_days and one.exists() else "conversations"
+    if known == "conversations":
+        return _calibrate_talk(asked)
+    return _calibrate_days(asked, known)
+
+
+def _calibrate_days(asked: CalibrateArgs, known: Any) -> int:
+    from quietdial.envs.dialer_logs import read_logs
+    from quietdial.experiments.calibration import report
+    from quietdial.experiments.calibration.scenario import calibrated, find
+    from quietdial.experiments.rundir import writable_folder
+
+    if asked.law is not None:
+        raise ConfigError("--law chooses the law of a table of conversations; leave it out")
+    base = load_scenario(asked.base)
+    days = read_logs(
+        asked.calls,
+        known,
+        time_zone=asked.time_zone,
+        campaign=asked.campaign,
+        context=asked.context,
+    )
+    writable_folder(asked.out)
+    found = find(days)
+    scenario = calibrated(found, days, base, asked.name, asked.credit)
+    files = report.write(found, days, base, scenario, asked.out)
+    emit({**report.as_json(found, days, base, asked.name), "files": _written(files)})
+    console = console_of()
+    console.print(report.table(found))
+    for line in report.lines_of(found, days, base):
+        console.print(line)
+    _tell_files(files)
+    return EXIT_OK
+
+
+def _written(files: CalibrationFiles) -> dict[str, str]:
+    return {"scenario": str(files.scenario), "report": str(files.report)}
+
+
+def _tell_files(files: CalibrationFiles) -> None:
+    console = console_of()
+    console.print(f"Scenario: {files.scenario}\nReport: {files.report}")
+    if files.figure is not None:
+        console.print(f"Picture: {files.figure}")
+
+
+def _calibrate_talk(asked: CalibrateArgs) -> int:
+    """Fit the talk-time law alone."""
     from quietdial.envs.calibrate import fit_talk_law, read_calls
     from quietdial.experiments.calibrate_report import summary_lines, write_calibration
     from quietdial.experiments.rundir import writable_folder
 
-    asked = parse(CalibrateArgs, args, "calibrate")
+    path, *others = asked.calls
+    if others:
+        raise ConfigError(f"{others[0]}: give one table of conversations")
     base = load_scenario(asked.base)
     console = console_of()
-    calls = read_calls(asked.calls, asked.column)
+    calls = read_calls(path, asked.column)
     writable_folder(asked.out)
     calibration = fit_talk_law(calls, source=asked.source, credits=asked.credit)
     files = write_calibration(calibration, asked.out, base, name=asked.name, law=asked.law)
     rows = calibration.rows()
-    emit({"scenario": str(files.scenario), "report": str(files.report), "laws": rows})
+    emit({**_written(files), "laws": rows})
     table = Table(
         *(textwrap.fill(title, 11) for title in rows[0]),
         box=box.SIMPLE_HEAD,
@@ -64,9 +135,7 @@ def calibrate(args: Args) -> int:
     console.print(table)
     for line in summary_lines(calibration, base, asked.law):
         console.print(line)
-    console.print(f"Scenario: {files.scenario}\nReport: {files.report}")
-    if files.figure is not None:
-        console.print(f"Picture: {files.figure}")
+    _tell_files(files)
     return EXIT_OK
 
 

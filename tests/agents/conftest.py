@@ -116,7 +116,7 @@ def make_policy(scenario: Scenario) -> Callable[..., LearnedPolicy]:
         fields = observation_fields("full")
         n_actions = {
             "residual": 6,
-            "residual_choice": 18,
+            "residual_choice": 24,
             "threshold": 13,
             "theta": 1,
             "vicidial_level": 13,

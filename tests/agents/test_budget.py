@@ -188,6 +188,13 @@ def test_factor__of_1_changes_nothing_and_others_lean_as_stated():
     np.testing.assert_array_equal(cheaper, priced.with_knob(100.0).act(obs)[0])
     lowest, _ = priced.act(obs, factor=np.full(64, 9.0))
     np.testing.assert_array_equal(lowest, priced.with_knob(50.0).act(obs)[0])
+    fed = BudgetFeedback(priced).told(Counts(*np.zeros((3, 1))), None)
+    assert BudgetFeedback(priced).base_thetas(fed) is None  # its base rule keeps its threshold
+    moved = replace(priced, spec=priced.spec.model_copy(update={"priced_theta": 0.03}))
+    loop = BudgetFeedback(moved.with_knob(300.0))
+    thetas = loop.base_thetas(fed)
+    assert thetas is not None
+    np.testing.assert_allclose(thetas, 0.015 * fed.factor)
     for name, n in (("threshold", 13), ("theta", 1)):
         scaled, _ = learned(name, n).act(obs, factor=np.full(64, 0.5))
         np.testing.assert_allclose(scaled, 0.5 * learned(name, n).act(obs)[0])

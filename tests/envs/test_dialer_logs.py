@@ -97,4 +97,6 @@ def test_local_time__follows_clocks_put_forward_and_back(
 
 def test_read_logs__without_records_says_so(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"calls\.parquet: there is no such file"):
+        read_logs(tmp_path, "records")
+    with pytest.raises(CalibrationError, match=r"holds no log that is known; allowed are a folder"):
         read_logs(tmp_path)

@@ -147,6 +147,23 @@ def test_choice__decides_who_is_dialed():
     assert share[1] > share[0] > share[2]
 
 
+def test_choice__as_the_rule_chooses_is_the_rule_call_by_call():
+    """The same world with `theta` and with residual 0 and choice 3, and not with the likeliest."""
+    scenario = world_with("study-real-5", leads={"auc": 0.85, "buffer": 20})
+    everywhere = np.ones(8, np.bool_)
+    totals = []
+    for action, order in (("theta", 0.02), ("residual_choice", 2 + 6 * 3), ("residual_choice", 8)):
+        world = World(8, scenario, action=action, observation="none", knowledge="scores")
+        world.begin(everywhere, list(range(8)))
+        for _ in range(1200):
+            world.observe()
+            world.step(np.full((8, 1) if action == "theta" else 8, order), everywhere)
+        totals.append(world.totals())
+    for name in ("dialed", "answered", "silent", "talk_s"):
+        np.testing.assert_array_equal(totals[0][name], totals[1][name])
+    assert (totals[0]["dialed"] != totals[2]["dialed"]).any()
+
+
 def test_leads_observation__shows_the_buffer_in_order():
     scenario = world_with("study-stat-5", leads={"auc": 0.85, "buffer": 6})
     env = PacingVectorEnv(

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing import control, features, spec
 from quietdial.envs.pacing.params import BASE_THETA
-from quietdial.envs.pacing.state import BASE, IN_FLIGHT, WAITING
+from quietdial.envs.pacing.state import BASE, IN_FLIGHT, OWN_THETA, WAITING
 from quietdial.envs.pacing.twin import (
     answer_rate_twin,
     base_dials_twin,
@@ -58,6 +59,41 @@ def test_observe__equals_twin_bit_for_bit(preset, observation, action):
             base = [base_dials_twin(world.state, world.params, b, theta) for b in range(2)]
             np.testing.assert_array_equal(base, world.state.head[:, BASE])
     assert len(seen) > 500, "the hour must not stand still"
+
+
+def test_observe__asks_each_rows_base_rule_with_its_own_threshold():
+    """As a world of that threshold does, kernel and twin, until the row's episode ends."""
+    thetas = np.array([0.002, 0.02, 0.02, 0.3])
+    own = World(4, "study-real-10", action="residual")
+    alone = [World(4, "study-real-10", action="residual", base_theta=t) for t in (0.002, 0.02, 0.3)]
+    everywhere = np.ones(4, np.bool_)
+    for world in (own, *alone):
+        world.begin(everywhere, [7, 8, 9, 10])
+    of_row = [alone[0], alone[1], alone[1], alone[2]]
+    own.set_base_thetas(thetas)
+    moved = 0
+    for _ in range(200):
+        seen = own.observe()
+        expected = np.stack([world.observe()[row] for row, world in enumerate(of_row)])
+        np.testing.assert_array_equal(seen, expected)
+        twin = observe_twin(own.state, own.params, features.SET_CODES["full"], residual=True)
+        np.testing.assert_array_equal(seen, twin)
+        assert own.base_dials().tolist() == [w.base_dials()[row] for row, w in enumerate(of_row)]
+        moved += int((seen[[0, 3], -1] != alone[1].observe()[[0, 3], -1]).sum())
+        for world in (own, *alone):
+            world.step(np.full(4, -control.RESIDUAL_LOW), everywhere)
+    assert moved > 0
+    own.begin(np.array([True, False, False, True]), [7, 8, 9, 10])
+    assert own.state.head[:, OWN_THETA].astype(bool).tolist() == [False, True, True, False]
+
+
+def test_set_base_thetas__refuses_what_is_no_threshold():
+    world = World(2, "study-real-10", action="residual")
+    for thetas in (np.array([0.1]), np.array([0.1, 0.0]), np.array([0.1, np.nan])):
+        with pytest.raises(ConfigError, match="2 numbers above 0"):
+            world.set_base_thetas(thetas)
+    with pytest.raises(ConfigError, match="'dials' has no base rule"):
+        World(1, "study-real-10", action="dials").set_base_thetas(np.array([0.1]))
 
 
 def test_observe__equals_twin_at_the_opening_and_the_close():

@@ -27,7 +27,7 @@ from quietdial.experiments.cli import VERBS, main
 from quietdial.experiments.evaluate import rules
 from quietdial.experiments.rundir import RESULT_SCHEMA, RunFolder
 from quietdial.experiments.train import load_run_policy, policy_scenario
-from quietdial.experiments.verbs.common import EXIT_OK, EXIT_USAGE
+from quietdial.experiments.verbs.common import EXIT_OK, EXIT_UNREAD, EXIT_USAGE
 
 TINY = [
     "--learner.total-steps=2048",
@@ -354,6 +354,18 @@ def test_help__names_every_verb(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_output__that_nobody_reads_is_no_error(arguments):
+    code = "import sys; from quietdial.experiments.cli import main; sys.exit(main(sys.argv[1:]))"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    assert child.wait(60) == EXIT_UNREAD
+    child.stderr.close()
 
 
 def test_interrupt__leaves_a_usable_checkpoint_and_every_logged_row(small_world, tmp_path):

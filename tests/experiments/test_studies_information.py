@@ -69,7 +69,7 @@ def test_jobs_of__give_learners_what_the_rule_is_given() -> None:
 def test_figures_of__are_paired_with_the_same_seed_and_the_same_rule() -> None:
     """Days of .80 and .82; the step adds 2 points to the rule, 3 and 1 to the two learners."""
     base = information.Found(played([0.80, 0.82]), (played([0.80, 0.82]), played([0.79, 0.81])))
-    acts = (information.Acts(0.25, 0.5, 0.1), information.Acts(0.35, 0.5, 0.1))
+    acts = tuple(information.Acts(other, 0.5, 0.1, 0.4) for other in (0.25, 0.35))
     more = information.Found(
         played([0.82, 0.84]), (played([0.83, 0.85]), played([0.80, 0.82])), acts
     )
@@ -115,7 +115,7 @@ def test_joint_rows__are_both_less_each_alone() -> None:
 def policy_of(action: LearnedAction, prefers: int, scenario: Scenario) -> LearnedPolicy:
     """A policy that always takes the same action."""
     observation = "leads" if action == "residual_choice" else "full"
-    n_actions = 18 if action == "residual_choice" else 6
+    n_actions = 24 if action == "residual_choice" else 6
     fields = observation_fields(observation)
     spec = PolicySpec.of(
         scenario,
@@ -135,13 +135,15 @@ def test_acts_of__counts_what_the_base_rule_would_not_do() -> None:
         return information.acts_of(policy, scenario, n_days=2, n_steps=300)
 
     floor = short(10)
-    assert acts("residual", 2, floor) == (0.0, 0.0, 0.0)
+    assert acts("residual", 2, floor).other == 0.0
     assert acts("residual", 3, floor).other > 0.9  # one more at every decision
     less = acts("residual", 1, floor).other  # one less, only where the rule dials
     assert 0.0 < less < 0.9
     scored = information.with_leads(floor, step_called("scores, AUC .85, choice of 20"))
-    assert acts("residual_choice", 6 + 2, scored) == (0.0, 1.0, 0.0)
-    assert acts("residual_choice", 12 + 2, scored) == (0.0, 0.0, 1.0)
+    for choice, calls in ((1, (1.0, 0.0, 0.0)), (2, (0.0, 1.0, 0.0)), (3, (0.0, 0.0, 1.0))):
+        found = acts("residual_choice", 6 * choice + 2, scored)
+        assert found[1:] == calls
+        assert (found.other == 0.0) == (choice == 3), "only so it is the rule"
 
 
 def test_run__finds_that_a_signal_of_20_s_helps_and_writes_it(

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from quietdial.envs.pacing.shield import Shield
-from quietdial.experiments.studies import adversary, pacer_parity, shield_days
+from quietdial.experiments.studies import adversary, pacer_parity, shield_cost, shield_days
 
 SEEDS = 1000 + np.arange(18)
 
@@ -108,3 +108,17 @@ def test_pacer_parity__finds_no_difference_and_would_find_one(monkeypatch, tmp_p
 
     monkeypatch.setattr(pacer_parity, "LogFeed", Late)
     assert pacer_parity.compare(days[0], 1).features > 50
+
+
+def test_shield_cost__is_told_against_the_same_days_with_the_usual_estimate():
+    rows = {row["name"]: row for row in shield_cost.usual_figures(2)}
+    what = "usual days of study-real-10, marginal .02"
+    busy = {name.removeprefix(what): row["value"] for name, row in rows.items() if "utilis" in name}
+    assert busy[", alone: utilisation"] > busy[", deterministic: utilisation"]
+    exported, usual = (
+        busy[f", borrowing, {kind}: utilisation"]
+        for kind in ("as exported", shield_cost.USUAL_PACE)
+    )
+    note = rows[f"{what}, borrowing, as exported: windows over the cap"]["note"]
+    assert "0.0018 answers per agent-second; against the row before " in note
+    assert f"{100 * (exported - usual):+.2f} points (" in note

@@ -291,3 +291,39 @@ def test_store__rewards_follow_the_multiplier(scenario: Scenario) -> None:
     assert (free <= 1e-5).all()  # what is left is the idle share
     assert free.min() >= -config.reward_scale - 1e-5
     assert (dearer > 0.1).any()
+
+
+def test_train__keeps_the_policy_before_its_training_if_asked(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    """With residual actions it is the base rule; with one checkpoint kept, it stays besides."""
+    config = _config("ppo", keep_start=True, keep_checkpoints=1)
+    train(config, scenario, checkpoints=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0", "step-512"]
+    start = load_policy(tmp_path / "step-0")
+    actions, _ = start.act(_observations(scenario, 200))
+    assert (actions == 2).all()
+
+
+def test_priced_replay_buffer__adds_up_rewards_and_their_prices(scenario: Scenario) -> None:
+    """Rewards 1, 2, 3, ... in one row, discount .5, three at a time: 1 + 2/2 + 3/4 = 2.75."""
+    env = make_training_env(_config("dqn", n_envs=1), scenario)
+    vec_env = SameStepVecEnv(env, n_agents=10, cap=0.03)
+    store = PricedReplayBuffer(
+        *(16, vec_env.observation_space, vec_env.action_space),
+        vec_env=vec_env,
+        n_steps=3,
+        gamma=0.5,
+    )
+    obs = np.zeros((1, *(vec_env.observation_space.shape or ())), np.float32)
+    for reward in range(1, 11):
+        vec_env.last_excess = np.ones(1, np.float32)
+        store.add(obs, obs, np.zeros((1, 1)), np.array([float(reward)]), np.zeros(1), [{}])
+    first = store._get_samples(np.array([0, 1]))  # pyright: ignore[reportPrivateUsage]
+    assert first.rewards.numpy().ravel().tolist() == [2.75, 4.5]
+    assert first.discounts is not None
+    assert first.discounts.numpy().ravel().tolist() == [0.125, 0.125]
+    vec_env.multiplier += 1.0
+    store._reprice()  # pyright: ignore[reportPrivateUsage]
+    again = store._get_samples(np.array([0]))  # pyright: ignore[reportPrivateUsage]
+    assert again.rewards.numpy().item() == pytest.approx(2.75 - 1.75)

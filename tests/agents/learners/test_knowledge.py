@@ -85,7 +85,7 @@ def test_train__policy_asks_the_world_for_what_it_knew(
     back = load_policy(checkpoint)
     for one in (policy, back, back.with_knob(0.05)):
         assert one.world_options == {"knowledge": "scores+signal-10"}
-    assert (back.spec.action, back.spec.n_actions) == ("residual_choice", 18)
+    assert (back.spec.action, back.spec.n_actions) == ("residual_choice", 24)
     world = make_world(back, _with_scores(), 4)
     world.begin(np.ones(4, np.bool_), [1, 2, 3, 4])
     actions, _ = back.act(world.observe())
@@ -105,7 +105,7 @@ def test_act__dialing_more_leaves_the_choice_of_the_lead_alone(
     assert np.array_equal(plain, policy.act(obs)[0])
     assert (more % 6 == 5).all()
     assert (less % 6 == 0).all()
-    leads = policy.logits(obs).reshape(500, 3, 6)
+    leads = policy.logits(obs).reshape(500, 4, 6)
     assert np.array_equal(more // 6, leads[:, :, 5].argmax(axis=1))
 
 
@@ -131,13 +131,14 @@ def test_spec__refuses_knowledge_and_numbers_of_actions_that_do_not_fit(
     data = chooser[0].spec.model_dump()
     with pytest.raises(ValidationError, match="must be one of"):
         PolicySpec.model_validate({**data, "knowledge": "guesses"})
-    with pytest.raises(ValidationError, match="needs 18 actions"):
+    with pytest.raises(ValidationError, match="needs 24 actions"):
         PolicySpec.model_validate({**data, "n_actions": 6})
 
 
-def test_starting_bias__of_a_choice_is_that_of_the_residual_whichever_the_lead() -> None:
-    bias = starting_bias("residual_choice", 18, 0.25)
-    assert bias == [-0.5, -0.25, 0.0, -0.25, -0.5, -0.75] * 3
+def test_starting_bias__of_a_choice_is_highest_where_the_rule_decides_both() -> None:
+    bias = starting_bias("residual_choice", 24, 0.25)
+    rule = [-0.5, -0.25, 0.0, -0.25, -0.5, -0.75]
+    assert bias == [number - 0.25 for number in rule] * 3 + rule
 
 
 @pytest.mark.parametrize("knowledge", ["signal-10", "wrap-hidden", "true-answers", "learnt"])

@@ -29,6 +29,16 @@ def test_reward__is_the_constrained_one(vec: SameStepVecEnv) -> None:
     np.testing.assert_allclose(vec.step(np.array([0, 1]))[1], [-0.025, -0.025], rtol=1e-6)
 
 
+def test_reward__of_rows_with_prices_is_weighed_by_them(counting_env: Callable[..., Any]) -> None:
+    """2 x 150 / (150 + price), so that dear silent calls do not drown the cheap ones."""
+    vec = SameStepVecEnv(counting_env(), n_agents=10, cap=0.03, conditioned=(20.0, 2000.0))
+    vec.reset()
+    prices = np.array(vec.multiplier)
+    _, rewards, _, _ = vec.step(np.array([0, 1]))
+    plain = 0.05 * (-0.5 - prices / 10.0 * (np.array([0.0, 1.0]) - 0.3))
+    np.testing.assert_allclose(rewards, plain * 300.0 / (150.0 + prices), rtol=1e-6)
+
+
 def test_ended_row__has_its_last_observation_and_is_a_truncation(vec: SameStepVecEnv) -> None:
     vec.reset()
     for _ in range(2):

@@ -19,10 +19,13 @@ from quietdial.agents.learners.sb3_env import SameStepVecEnv
 from quietdial.agents.learners.training import (
     LearnerConfig,
     RolloutReport,
+    make_training_env,
     train,
 )
+from quietdial.agents.policy import THETA_RANGE
 from quietdial.envs import PacingVectorEnv, Scenario
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.state import OWN_THETA
 from quietdial.envs.scenario import changed
 from quietdial.experiments.evaluate import play_days, silent_rate, tune, tune_seeds
 
@@ -302,6 +305,35 @@ def test_conditioned__every_episode_has_a_price_of_its_own(scenario: Scenario) -
     assert n_ended >= 8
     assert isinstance(obs, np.ndarray)
     np.testing.assert_allclose(obs[:, -1], np.log(np.array(vec.multiplier) / 150.0), rtol=1e-6)
+
+
+def test_conditioned__the_base_rule_goes_by_the_price(scenario: Scenario) -> None:
+    """A dear silent call: a base rule with a lower threshold, in training and in play alike."""
+    config = _config(
+        total_steps=1024, conditioned=(20.0, 2000.0), multiplier="fixed", base_theta=0.03
+    )
+    env = make_training_env(config, scenario)
+    vec = SameStepVecEnv(
+        env, n_agents=10, cap=0.03, conditioned=config.conditioned, priced_theta=config.priced_theta
+    )
+    vec.seed(3)
+    obs = vec.reset()
+    dials = np.full(vec.num_envs, 2)
+    ended = 0
+    for _ in range(int(config.horizon_s) + 200):
+        assert isinstance(obs, np.ndarray)
+        prices = np.array(vec.multiplier)
+        thetas = np.clip(0.03 * 150.0 / prices, *THETA_RANGE)
+        state = env.get_state()["head"][:, OWN_THETA] * 2.0**-53
+        np.testing.assert_allclose(state, thetas, rtol=1e-12)
+        obs, _, dones, _ = vec.step(dials)
+        ended += int(dones.sum())
+    assert ended >= vec.num_envs
+    policy = train(config, scenario).policy
+    assert policy.spec.priced_theta == 0.03
+    assert policy.base_theta == pytest.approx(0.03)
+    assert policy.with_knob(600.0).base_theta == pytest.approx(0.0075)
+    assert policy.with_knob(600.0).with_knob(150.0).base_theta == pytest.approx(0.03)
 
 
 def test_deployed__sampled_policies_draw_by_seed_and_past(scenario: Scenario) -> None:

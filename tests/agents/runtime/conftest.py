@@ -59,7 +59,10 @@ def tables_for(scenario: Scenario | str) -> PacingTables:
 
 
 def settings_for(shield: Shield | None = None, **others) -> PacerSettings:
-    own = None if shield is None else ShieldSettings(shield.kind, shield.cap, shield.reserves)
+    own = None
+    if shield is not None:
+        pace = shield.answers_per_agent_s
+        own = ShieldSettings(shield.kind, shield.cap, shield.reserves, pace)
     given = {"cold_start_answered": 0, "unix_clock": False, "shield": own, "at_cap": "policy"}
     return PacerSettings(**{**given, **others})
 

@@ -14,10 +14,13 @@ from quietdial.agents.runtime.bundled import pacer_of, settings_of
 from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.runtime.memory_ledger import MemoryLedger
 from quietdial.agents.runtime_feed import LogFeed
+from quietdial.agents.runtime_tables import pacing_tables
 from quietdial.envs.pacing import log
+from quietdial.envs.pacing.params import SHIELD_RATE_PER_S
 from quietdial.envs.pacing.spec import observation_fields
 from quietdial.envs.pacing.state import LOGGED
 from quietdial.envs.pacing.world import World
+from quietdial.envs.scenario import load_scenario
 
 OPEN = {
     "cold_start_answered": 0,
@@ -142,3 +145,17 @@ def test_bundle__a_damaged_pacing_json_is_refused(make_policy, scenario, tmp_pat
         with pytest.raises(BundleError, match=r"pacing\.json"):
             load_bundle(folder, unsigned=True)
         (folder / "pacing.json").write_bytes(before)
+
+
+@pytest.mark.parametrize(("preset", "low"), [("study-real-10", 0.1), ("cold-50", 0.05)])
+def test_tables__count_on_the_answered_calls_of_a_bad_day_only(preset, low):
+    scenario = load_scenario(preset)
+    pace = pacing_tables(scenario).answers_per_agent_s
+    calls = scenario.calls
+    setup_s = calls.setup.sampled_mean_s() if calls.setup else 0.0
+    handling_s = scenario.floor.talk.sampled_mean_s() + scenario.floor.wrap.sampled_mean_s()
+    missed_s = setup_s + sum(p.share * p.time.sampled_mean_s() for p in calls.unanswered)
+    each_s = setup_s + calls.time_to_answer.sampled_mean_s() + handling_s
+    assert pace == pytest.approx(0.7 / (each_s + (1 / low - 1) * missed_s))
+    world = World(1, scenario, action="dials", observation="none", shield="borrowing")
+    assert pace < world.params.x[SHIELD_RATE_PER_S]

@@ -101,7 +101,7 @@ def test_parity__callees_held_on_or_told_a_message(at_limit, detection):
     ("preset", "shield"),
     [
         ("study-real-10", Shield("deterministic")),
-        ("italy-50", Shield("borrowing")),
+        ("italy-50", Shield("borrowing", answers_per_agent_s=0.002)),
         ("study-stat-5", Shield("deterministic", cap=0.2)),
     ],
 )

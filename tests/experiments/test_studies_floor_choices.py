@@ -12,7 +12,7 @@ from quietdial.agents.learners.config import LearnerConfig
 from quietdial.envs.errors import QuietDialError
 from quietdial.envs.scenario import changed, load_scenario
 from quietdial.experiments.executors import Plain
-from quietdial.experiments.studies import chosen
+from quietdial.experiments.studies import floor_choices
 from quietdial.experiments.studies.pool import TrainJob, folder_of, train_all
 
 FIVE = changed(load_scenario("study-real-5"), "five", episode={"duration_s": 900.0})
@@ -36,7 +36,7 @@ def test_choose_all__keeps_each_choice_and_gives_its_policy(
 
     def choose(n_episodes: int) -> dict[str, Any]:
         asked = [(job, (FIVE,)) for job in jobs]
-        return chosen.choose_all(
+        return floor_choices.choose_all(
             asked, tmp_path, n_floors=1, n_episodes=n_episodes, said=told.append
         )
 
@@ -50,7 +50,7 @@ def test_choose_all__keeps_each_choice_and_gives_its_policy(
     def fail(spec: Any, _: Plain | None = None) -> Plain:
         raise QuietDialError("looked again")
 
-    monkeypatch.setattr(chosen, "choose_job", fail)
+    monkeypatch.setattr(floor_choices, "choose_job", fail)
     assert choose(2)["one"][1] == choice  # not chosen again
     with pytest.raises(QuietDialError, match="looked again"):
         choose(3)  # on other episodes it is
