@@ -2,11 +2,17 @@
 
 Every 15 s each campaign's knob is set to its value times
 
-    exp(clip(kappa (target (A + 50) - S - 50 target) / 50, -4, 2.5)),
+    exp(clip(kappa (r A - S) / n, -4, 2.5)),
 
-with S silent and A answered calls so far (science study, part D): what is left of the allowed
-silent calls is spent, what was spent too much is saved. No guarantee; a shield around it gives one,
-in this order: `Shielded(BudgetFeedback(policy), shield)`.
+with S silent and A answered calls so far: what is left of the allowed silent calls is spent, what
+was spent too much is saved. No guarantee; a shield around it gives one, in this order:
+`Shielded(BudgetFeedback(policy), shield)`.
+
+Without a margin r is the target and n = 50 calls (science study, part D). With a margin the loop
+plans to the end of the window: r is such that the day ends `margin` silent calls below the target
+at the pace of answers so far, and n falls with the calls to come, so that the loop is patient early
+and strict at the end (:func:`quietdial.envs.pacing.controllers.feedback.budget_threshold`). The
+target may then be the cap itself.
 
 S and A are what the dialer itself has counted (:func:`counts_of`). An observation cannot give them:
 its budget features are cut at 9 calls from the cap, and rules observe nothing. So whoever plays
@@ -38,8 +44,12 @@ from quietdial.agents.policy import THETA_RANGE, CountingPolicy, Counts, Policy,
 from quietdial.agents.shields import Shielded
 from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.book import make_book, params_of, state_of
 from quietdial.envs.pacing.chance import curves
 from quietdial.envs.pacing.controllers.feedback import budget_threshold
+from quietdial.envs.pacing.full.windows import first_window_time
+from quietdial.envs.pacing.jit import compiled
+from quietdial.envs.pacing.state import IntArray
 from quietdial.envs.pacing.world import World
 
 PERIOD_S: Final = 15.0
@@ -47,6 +57,7 @@ PERIOD_S: Final = 15.0
 
 TARGET_RANGE: Final = (1e-4, 0.2)
 KAPPA_RANGE: Final = (0.0, 200.0)
+MARGIN_RANGE: Final = (0.0, 1000.0)
 
 _CURVES: Final = curves()
 _EARLY_S: Final = 1e-9
@@ -60,12 +71,25 @@ def counts_of(world: World) -> Counts:
     People whom detection takes for machines are in neither, since no dialer sees them; callees who
     still wait are not either.
     """
+    spent_s, span_s = np.empty(world.n_campaigns), np.empty(world.n_campaigns)
+    _window_times(make_book(world.state, world.params), spent_s, span_s)
     if world.is_full:
         windows = world.windows()
-        return Counts(world.clock_s(), windows["seen_silent"][:, 0], windows["seen_answered"][:, 0])
-    totals = world.totals()
-    silent = totals["silent"]
-    return Counts(world.clock_s(), silent, silent + totals["connected"])
+        silent, answered = windows["seen_silent"][:, 0], windows["seen_answered"][:, 0]
+    else:
+        totals = world.totals()
+        silent = totals["silent"]
+        answered = silent + totals["connected"]
+    return Counts(world.clock_s(), silent, answered, spent_s, span_s)
+
+
+@compiled()
+def _window_times(book: IntArray, spent_s: FloatArray, span_s: FloatArray) -> None:
+    """Open time of every campaign's first window, so far and in all, into (B,) each."""
+    s, p = state_of(book), params_of(book)
+    for b in range(s.head.shape[0]):
+        spent, span = first_window_time(b, s, p)
+        spent_s[b], span_s[b] = spent / 1000.0, span / 1000.0
 
 
 class Fed(NamedTuple):
@@ -93,15 +117,18 @@ class BudgetFeedback(Wrapped):
     Attributes:
         kappa: strength of the feedback, 0 to 200; 0 changes nothing.
         target: silent rate to keep, 1e-4 to 0.2.
+        margin: silent calls to be left below the target at the window's end, 0 to 1000; 0: no plan.
     """
 
     kappa: float = 10.0
     target: float = 0.027
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings out of their range, and policies that have nothing to be moved."""
         checked_knob("budget feedback", "kappa", self.kappa, KAPPA_RANGE)
         checked_knob("budget feedback", "target", self.target, TARGET_RANGE)
+        checked_knob("budget feedback", "margin", self.margin, MARGIN_RANGE)
         if isinstance(self.inner, Shielded):
             raise ConfigError(
                 f"budget feedback of {self.inner.name}: the shield comes last; write "
@@ -169,8 +196,14 @@ class BudgetFeedback(Wrapped):
             moved_s, factor = moved_s.copy(), factor.copy()
             moved_s[due] = now_s[due]
             factor[due] = [
-                budget_threshold(_CURVES, 1.0, self.kappa, self.target, silent, answered)
-                for silent, answered in zip(counts.silent[due], counts.answered[due], strict=True)
+                budget_threshold(_CURVES, 1.0, self.kappa, self.target, self.margin, *row)
+                for row in zip(
+                    counts.silent[due],
+                    counts.answered[due],
+                    np.rint(1000.0 * counts.spent_s[due]).astype(np.int64),
+                    np.rint(1000.0 * counts.span_s[due]).astype(np.int64),
+                    strict=True,
+                )
             ]
         return Fed(moved_s, now_s, factor, state.inner)
 

@@ -154,11 +154,15 @@ class Counts(NamedTuple):
         now_s: time since the campaign opened.
         silent: silent calls in the window of the rule that comes first.
         answered: answered calls in that window.
+        spent_s: open time of that window so far.
+        span_s: its open time in all.
     """
 
     now_s: NDArray[np.float64]
     silent: NDArray[np.float64]
     answered: NDArray[np.float64]
+    spent_s: NDArray[np.float64]
+    span_s: NDArray[np.float64]
 
 
 class CountingPolicy(Policy, Protocol):

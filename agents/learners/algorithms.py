@@ -125,7 +125,7 @@ def _common(config: LearnerConfig, interval_s: float) -> dict[str, Any]:
 def _bias(config: LearnerConfig, vec_env: SameStepVecEnv) -> list[float]:
     space = vec_env.action_space
     n = int(space.n) if isinstance(space, spaces.Discrete) else 0
-    return starting_bias(config.action, n, config.residual_bias)
+    return starting_bias(config.action, n, config.residual_bias, config.dials_bias)
 
 
 def _actor_critic(config: LearnerConfig, vec_env: SameStepVecEnv) -> dict[str, Any]:

@@ -65,7 +65,7 @@ PRESETS: Final[dict[AlgorithmName, dict[str, Any]]] = {
         "total_steps": 2_000_000,
         "report_every": 32_768,
     },
-    "a2c": {"n_steps": 16, "total_steps": 6_000_000, "report_every": 32_768},
+    "a2c": {"n_steps": 16, "total_steps": 6_000_000, "report_every": 32_768, "dials_bias": 5.0},
     "trpo": {"n_steps": 128, "batch_size": 4096, "target_kl": 0.01},
     "dqn": {**_STORED, **_SUMMED, "total_steps": 1_500_000, "learning_rate": 5e-4},
     "qr-dqn": {**_STORED, **_SUMMED, "total_steps": 1_000_000, "learning_rate": 5e-4},
@@ -162,6 +162,13 @@ class LearnerConfig(BaseModel):
         le=10,
         description="how much each call away from the base rule is disfavoured at the start, nats; "
         "with 1.0 the preferred action never left the rule in 4 M steps of italy-50",
+    )
+    dials_bias: float = Field(
+        default=3.0,
+        ge=0,
+        le=20,
+        description="'dials': how much dialing nothing is favoured at the start, nats; on ten "
+        "agents 3 floods them for a while (60 % silent), 5 is near progressive dialing",
     )
     horizon_s: float = Field(
         default=7200.0, gt=0, le=2_678_400, description="length of a training episode"

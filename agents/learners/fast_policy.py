@@ -150,13 +150,16 @@ class FastMaskablePolicy(_Fast, MaskableActorCriticPolicy):
             set_logit_bias(self.action_net, logit_bias)
 
 
-def starting_bias(action: LearnedAction, n_actions: int, residual_bias: float = 0.3) -> list[float]:
+def starting_bias(
+    action: LearnedAction, n_actions: int, residual_bias: float = 0.3, dials_bias: float = 3.0
+) -> list[float]:
     """Logit bias that starts training near a safe rule (science study, section F).
 
     `residual`: -`residual_bias` for each call away from the base rule. `residual_choice`: the same,
     and once more where the lead is not the rule's choice. `threshold`: the same for each level
     away from 0.02.
-    `vicidial_level`: the same away from level 1.5. `dials`: +3 on dialing nothing.
+    `vicidial_level`: the same away from level 1.5. `dials`:
+    +`dials_bias` on dialing nothing.
     """
     if action == "residual_choice":
         residual = starting_bias("residual", N_RESIDUALS, residual_bias)
@@ -165,4 +168,4 @@ def starting_bias(action: LearnedAction, n_actions: int, residual_bias: float = 
     near = {"residual": -RESIDUAL_OFFSET, "threshold": THETAS.index(0.02), "vicidial_level": 2}
     if action in near:
         return [-residual_bias * abs(i - near[action]) for i in range(n_actions)]
-    return [3.0] + [0.0] * (n_actions - 1)
+    return [dials_bias] + [0.0] * (n_actions - 1)

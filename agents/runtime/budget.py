@@ -1,7 +1,10 @@
 """The budget loop: every 15 s the policy's knob follows what is left of the allowed silent calls.
 
-factor = exp(clip(kappa (target (A + 50) - S - 50 target) / 50, -4, 2.5)), with S silent and A
-answered calls of the first window (science study, part D). No guarantee; the shield comes after it.
+factor = exp(clip(kappa (r A - S) / n, -4, 2.5)), with S silent and A answered calls of the first
+window. Without a margin r = target and n = 50 calls (science study, part D). With one,
+r = target - margin / max(A + A', 50) and n = min(max(A' / 10, 1), 50), where
+A' = A (T - t) / max(t, 60 s) answered calls are still to come at the pace so far, t of T open time
+being over. No guarantee; the shield comes after it.
 The exponential function is read from a table rounded to 2^-30, as in the simulator, so that the
 factor has the same bits.
 """
@@ -18,6 +21,8 @@ from quietdial.agents.runtime.errors import PacerError
 
 PERIOD_MS: Final = 15_000
 _CALLS: Final = 50.0
+_NEAR_SHARE: Final = 0.1
+_SHORTEST_MS: Final = 60_000
 _LOW, _HIGH, _PER_UNIT = -12.0, 4.0, 256
 _LAST: Final = int((_HIGH - _LOW) * _PER_UNIT)
 _EXP: Final[list[float]] = (
@@ -40,16 +45,19 @@ class BudgetSettings:
     Attributes:
         kappa: strength, 0 to 200; 0 changes nothing.
         target: silent rate to keep, 1e-4 to 0.2.
+        margin: silent calls to be left below the target at the window's end, 0 to 1000; 0: no plan.
     """
 
     kappa: float = 10.0
     target: float = 0.027
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings out of their range."""
         for name, value, low, high in (
             ("kappa", self.kappa, 0.0, 200.0),
             ("target", self.target, 1e-4, 0.2),
+            ("margin", self.margin, 0.0, 1000.0),
         ):
             if not (math.isfinite(value) and low <= value <= high):
                 raise PacerError(f"budget: {name} = {value!r} must lie in [{low:g}, {high:g}]")
@@ -63,17 +71,25 @@ class BudgetLoop:
         self._moved_ms: int | None = None
         self.factor = 1.0
 
-    def told(self, now_ms: int, silent: float, answered: float) -> float:
+    def told(
+        self, now_ms: int, silent: float, answered: float, spent_ms: int, span_ms: int
+    ) -> float:
         """The factor of now; moved when it is due.
 
         Args:
             now_ms: the clock [ms].
             silent: silent calls of the first window.
             answered: answered calls of it.
+            spent_ms: open time of it so far [ms].
+            span_ms: its open time in all [ms].
         """
         if self._moved_ms is None or not 0 <= now_ms - self._moved_ms < PERIOD_MS:
-            kappa, target = self._settings.kappa, self._settings.target
-            left = target * (answered + _CALLS) - silent - _CALLS * target
-            self.factor = _exp(min(max(kappa * left / _CALLS, -4.0), 2.5))
+            rate, calls = self._settings.target, _CALLS
+            if self._settings.margin > 0.0:
+                to_come = answered * max(span_ms - spent_ms, 0) / max(spent_ms, _SHORTEST_MS)
+                rate -= self._settings.margin / max(answered + to_come, _CALLS)
+                calls = min(max(_NEAR_SHARE * to_come, 1.0), _CALLS)
+            left = rate * (answered + calls) - silent - calls * rate
+            self.factor = _exp(min(max(self._settings.kappa * left / calls, -4.0), 2.5))
             self._moved_ms = now_ms
         return self.factor

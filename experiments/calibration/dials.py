@@ -24,7 +24,7 @@ MOST_LAG: Final = 12
 """The longest time between two spans, two hours."""
 FEWEST_DAYS: Final = 5
 """With fewer days the differences between days are not told."""
-N_BOOTSTRAP: Final = 400
+N_BOOTSTRAP: Final = 200
 _DIALS: Final = ("dialed_ms", "ended_ms", "outcome")
 
 

@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 _STATES: Final = ("agent", "state", "from_ms", "to_ms", "censored")
 _BUSY: Final = ("talk", "wrap")
 _AWAY: Final = ("off", "break")
+LUNCH_MS: Final = 1_800_000
+"""A pause of half an hour and more is a lunch, not a short break [ms]."""
 _SLACK_MS: Final = 1500
 """A break that begins within so long after a wrap-up belongs to it, whatever the rounding [ms]."""
 
@@ -92,9 +94,10 @@ def _talk(days: RecordedDays, found: Findings) -> None:
             times.resolution_s,
         )
     within = np.log(level.positive())
+    who = np.concatenate(agents)
     speed, _ = _spread(
         np.exp(within),
-        np.concatenate(agents),
+        times.day * (int(who.max(initial=0)) + 1) + who,  # a number may change hands over night
         "floor.speed_sd",
         "agents",
         source,
@@ -103,8 +106,8 @@ def _talk(days: RecordedDays, found: Findings) -> None:
     )
     if speed is not None:
         found.open["floor.speed_sd"] = (
-            f"agents differ by {speed:.3f} (sd of the log), but their numbers may change hands "
-            "between days; the pooled law holds the differences"
+            f"agents differ by {speed:.3f} (sd of the log); the pooled law of talk holds the "
+            "differences, so the scenario has none beside it"
         )
     law = fit_law(level) if found.with_laws else None
     if law is None:
@@ -208,7 +211,7 @@ def _wrap(days: RecordedDays, found: Findings) -> None:
 def _breaks(days: RecordedDays, found: Findings) -> None:
     after = "wrap" if days.known("calls", "wrap_ms") else "talk"
     ends, followed, lengths, where, cuts, cut_where = [], [], [], [], [], []
-    others = 0
+    others = lunches = 0
     for number, day in enumerate(days.days):
         agents = day.agents
         order = np.lexsort((agents["from_ms"], agents["agent"]))
@@ -216,6 +219,9 @@ def _breaks(days: RecordedDays, found: Findings) -> None:
         begin, end = agents["from_ms"][order], agents["to_ms"][order]
         cut = agents["censored"][order]
         is_break = state == "break"
+        is_long = is_break & (end - begin >= LUNCH_MS)
+        lunches += int(is_long.sum())
+        is_break &= ~is_long
         comes_after = np.zeros(len(order), np.bool_)
         same = (agent[1:] == agent[:-1]) & (begin[1:] - end[:-1] <= _SLACK_MS)
         comes_after[1:] = same & (state[:-1] == after)
@@ -255,7 +261,7 @@ def _breaks(days: RecordedDays, found: Findings) -> None:
             word,
             0,
             source,
-            note=f"{others} other pauses are not in it (lunch, log-in)" if others else "",
+            note="pauses of half an hour and more, and those that follow no wrap-up, are not in it",
         )
     )
     estimate = mean_estimate("floor.breaks.duration", "mean break", times, len(days.days), source)
@@ -269,9 +275,10 @@ def _breaks(days: RecordedDays, found: Findings) -> None:
         found.values["floor.breaks"] = None
     else:
         found.open["floor.breaks"] = f"only {int(sum(followed))} breaks after {word}"
-    if others:
+    if others or lunches:
         found.open["floor.shifts.lunch"] = (
-            f"{others} pauses that follow no wrap-up (lunch, log-in) are counted, not modelled"
+            f"{lunches} pauses of half an hour and more and {others} that follow no wrap-up are "
+            "counted, not modelled"
         )
 
 

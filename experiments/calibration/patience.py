@@ -6,9 +6,16 @@ import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quietdial.envs.dialer_logs import RecordedDays
-from quietdial.envs.laws import ExponentialLaw, Law, WeibullLaw
+from quietdial.envs.laws import (
+    MAX_DURATION_S,
+    ExponentialLaw,
+    Law,
+    QuantileLaw,
+    WeibullLaw,
+)
 from quietdial.experiments.calibration.estimates import Estimate, Findings, FittedLaw
 from quietdial.experiments.stats.intervals import Interval
 from quietdial.experiments.stats.survival import (
@@ -17,9 +24,13 @@ from quietdial.experiments.stats.survival import (
     kaplan_meier,
 )
 
+FloatArray = NDArray[np.float64]
 FEWEST: Final = 20
 """Fewest callees who hung up that a law is made of."""
 FIELD: Final = "calls.patience"
+MISFIT: Final = 4.0
+"""A formula further from the curve than so many standard errors gives way to the curve itself."""
+_KNOTS, _HALVINGS = 64, 10
 _NEEDED: Final = ("waited_ms", "connected_ms", "silent")
 
 
@@ -103,21 +114,51 @@ def estimate_patience(days: RecordedDays, found: Findings) -> None:
             f"are needed; their mean patience is at least {mean.lo:.0f} s (95 %)"
         )
         return
-    law: Law = ExponentialLaw(mean_s=round(min(mean.value, 86_400.0), 4))
+    law: Law = ExponentialLaw(mean_s=round(min(mean.value, MAX_DURATION_S), 4))
     name = "exponential"
     if step:
         found.open["calls.patience, its shape"] = (
             "whole seconds hide whether callees leave at a steady rate: the law is exponential"
         )
     elif fit.p_value < 0.01 and math.isfinite(fit.shape):
-        law = WeibullLaw(shape=round(fit.shape, 4), scale_s=round(min(fit.scale_s, 86_400.0), 4))
-        name = "weibull"
+        scale_s = min(fit.scale_s, MAX_DURATION_S)
+        law, name = WeibullLaw(shape=round(fit.shape, 4), scale_s=round(scale_s, 4)), "weibull"
+    if not step and _misfit(km, law) > MISFIT:
+        law, name = _from_curve(km, wait_s, left), "quantiles of the curve"
     fitted = law.sampled_mean_s()
     found.laws[FIELD] = FittedLaw(law, name, km.n_events, km.n_censored, fitted, 0.0)
     found.open["calls.patience beyond the longest wait"] = (
         f"{100 * km.at(km.last_s).value:.1f} % were still there after {km.last_s:g} s; the law "
         f"({name}) goes on by its formula"
     )
+
+
+def _misfit(km: KaplanMeier, law: Law) -> float:
+    """Largest distance of the law and the curve, in standard errors of the curve."""
+    sure = km.se > 0
+    gap = np.abs(1.0 - law.cdf(km.time_s[sure]) - km.survival[sure])
+    return float((gap / km.se[sure]).max(initial=0.0))
+
+
+def _from_curve(km: KaplanMeier, wait_s: FloatArray, left: NDArray[np.bool_]) -> QuantileLaw:
+    """The curve as far as it goes; beyond, the rate at which callees left towards its end."""
+    late = float(np.quantile(wait_s[left], 0.5))
+    at_risk = float(np.maximum(wait_s - late, 0.0).sum())
+    mean_s = at_risk / max(float((left & (wait_s > late)).sum()), 1.0)
+    rest = float(km.survival[-1])
+    levels = np.linspace(0.0, 1.0 - rest, min(_KNOTS, km.time_s.size + 1))
+    times = np.interp(levels, np.append(0.0, 1.0 - km.survival), np.append(0.0, km.time_s))
+    if rest > 0:
+        tail = rest * 0.5 ** np.arange(1, _HALVINGS + 1)
+        levels = np.concatenate([levels, 1.0 - tail])
+        beyond = km.last_s + mean_s * np.log(rest / tail)
+        times = np.concatenate([times, beyond])
+        levels, times = np.append(levels, 1.0), np.append(times, times[-1])
+    p = np.round(levels, 9)
+    p[-1] = 1.0
+    keep = np.append(np.diff(p) > 0, True)
+    value_s = np.minimum(np.round(times[keep], 4), MAX_DURATION_S)
+    return QuantileLaw(p=tuple(p[keep].tolist()), value_s=tuple(value_s.tolist()))
 
 
 def _survival(km: KaplanMeier, at_s: float, step: float) -> Interval:

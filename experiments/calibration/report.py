@@ -196,7 +196,7 @@ def _draw_patience(axes: Any, found: Findings) -> None:
         axes.plot(t[~seen], curve[~seen], color=_COLOURS[1], ls=":", label="not identified")
     axes.axvline(km.last_s, color="#8c8c8c", lw=0.8, ls="--")
     axes.set_ylim(0, 102)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(fontsize=9, loc="lower left", framealpha=0.9, edgecolor="none")
 
 
 def _draw_rings(axes: Any, found: Findings) -> None:
@@ -216,7 +216,7 @@ def _draw_rings(axes: Any, found: Findings) -> None:
     t = np.linspace(0.0, 1.1 * longest, 500)
     for (law, words), colour in zip(shown, _COLOURS, strict=False):
         axes.plot(t, 100 * law.cdf(t), color=colour, label=words)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(fontsize=9, framealpha=0.9, edgecolor="none")
 
 
 def _draw_by_hour(axes: Any, rows: list[dict[str, float]], scale: float) -> None:

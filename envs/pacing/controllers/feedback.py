@@ -9,7 +9,7 @@ from quietdial.envs.pacing.book import params_at, state_at
 from quietdial.envs.pacing.control import look_ahead, marginal_dials
 from quietdial.envs.pacing.controllers.plug import Controller, Setting
 from quietdial.envs.pacing.controllers.sight import MEMO, keep_books, setting, today
-from quietdial.envs.pacing.full.windows import window_counts
+from quietdial.envs.pacing.full.windows import first_window_time, window_counts
 from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.params import IS_FULL
 from quietdial.envs.pacing.state import ANSWERS_SEEN, DROPS_SEEN
@@ -17,13 +17,29 @@ from quietdial.envs.pacing.state import ANSWERS_SEEN, DROPS_SEEN
 _TICKS, _THETA = MEMO, MEMO + 1
 _EVERY_TICKS = 15
 _CALLS = 50.0
+_NEAR_SHARE = 0.1
+_SHORTEST_MS = 60000
 
 
 @compiled(inline="always")
-def budget_threshold(curves, theta, kappa, target, silent, answered):  # type: ignore[no-untyped-def]
-    """The threshold theta exp(clip(kappa (target (A + 50) - S - 50 target) / 50, -4, 2.5))."""
-    left = target * (answered + _CALLS) - silent - _CALLS * target
-    return theta * chance.exp(curves, min(max(kappa * left / _CALLS, -4.0), 2.5))
+def budget_threshold(  # type: ignore[no-untyped-def]
+    curves, theta, kappa, target, margin, silent, answered, spent_ms, span_ms
+):
+    """The threshold theta exp(clip(kappa (r (A + n) - S - n r) / n, -4, 2.5)).
+
+    S and A are the silent and answered calls of the window, `spent_ms` and `span_ms` its open time
+    so far and in all, A' = A (span - spent) / max(spent, 60 s) the answered calls still to come at
+    the pace so far. Without a margin r = target and n = 50. With one r = target - margin /
+    max(A + A', 50), so that `margin` calls are left below the target at the end, and
+    n = min(max(A' / 10, 1), 50), so that the loop grows stronger as the end comes near.
+    """
+    rate, calls = target, _CALLS
+    if margin > 0.0:
+        to_come = answered * max(span_ms - spent_ms, 0) / max(spent_ms, _SHORTEST_MS)
+        rate = target - margin / max(answered + to_come, _CALLS)
+        calls = min(max(_NEAR_SHARE * to_come, 1.0), _CALLS)
+    left = rate * (answered + calls) - silent - calls * rate
+    return theta * chance.exp(curves, min(max(kappa * left / calls, -4.0), 2.5))
 
 
 @compiled(inline="always")
@@ -42,7 +58,10 @@ def _marginal_budget(address, b):  # type: ignore[no-untyped-def]
     if np.int64(memo[_TICKS]) % _EVERY_TICKS == 0:
         silent, answered = _budget_counts(b, s, p)
         theta, kappa, target = setting(b, s, p, 0), setting(b, s, p, 1), setting(b, s, p, 2)
-        memo[_THETA] = budget_threshold(p.curves, theta, kappa, target, silent, answered)
+        spent, span = first_window_time(b, s, p)
+        memo[_THETA] = budget_threshold(
+            p.curves, theta, kappa, target, setting(b, s, p, 3), silent, answered, spent, span
+        )
     memo[_TICKS] += 1.0
     look_ahead(b, s, p)
     return marginal_dials(b, s, p, memo[_THETA])
@@ -57,6 +76,7 @@ CONTROLLERS = {
             Setting("theta", "probability", 0.02, 1e-4, 0.5, "threshold while on target"),
             Setting("kappa", "1", 10.0, 0.0, 200.0, "strength of the feedback"),
             Setting("target", "share", 0.027, 1e-4, 0.2, "silent rate to keep"),
+            Setting("margin", "calls", 0.0, 0.0, 1000.0, "to be left at the end; 0: no plan"),
         ),
         sees=(
             "ages of calls in flight",
@@ -64,6 +84,7 @@ CONTROLLERS = {
             "waiting callees",
             "its answer rate",
             "its silent rate",
+            "the time that is left",
         ),
         tick=_marginal_budget,
         memo=MEMO + 2,

@@ -91,6 +91,7 @@ def test_forward__never_takes_an_impossible_action() -> None:
 )
 def test_starting_bias__prefers_the_safe_action(action: Any, n: int, bias: list[float]) -> None:
     assert starting_bias(action, n, 0.25) == bias
+    assert starting_bias("dials", 3, dials_bias=5.0) == [5.0, 0.0, 0.0]
     policy = FastDiscretePolicy(OBS, spaces.Discrete(n), lambda _: 1e-3, logit_bias=bias)
     assert policy.action_net.bias.tolist() == bias  # type: ignore[union-attr, operator]
     best, _, _ = policy(torch.randn(500, 9), deterministic=True)

@@ -33,7 +33,31 @@ CURVES = curves()
     ],
 )
 def test_threshold__by_hand(silent: int, answered: int, expected: float) -> None:
-    found = budget_threshold(CURVES, 0.02, 10.0, 0.03, silent, answered)
+    found = budget_threshold(CURVES, 0.02, 10.0, 0.03, 0.0, silent, answered, 0, 0)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("silent", "answered", "spent_s", "expected"),
+    [
+        # half of 8 h: 600 more to come, n = 50, r = .03 - 3 / 1200; r 600 - 20.5 = -4
+        (20.5, 600, 14_400, 0.02 * math.exp(-8 * 4 / 50)),
+        # 100 to come: n = 10, r = .03 - 3 / 800 = .02625; r 700 - 17.375 = 1
+        (17.375, 700, 25_200, 0.02 * math.exp(8 * 1 / 10)),
+        # at the end: n = 1, r 1000 = 27; 8 x -1 = -8 is cut to -4
+        (28, 1000, 28_800, 0.02 * math.exp(-4)),
+        # begin: nothing is known, so theta stays
+        (0, 0, 0, 0.02),
+        # 10 answered in 30 s count as in 60 s: 4790 to come; r 10 - 1 = -.7 - .03 / 4.8
+        (1, 10, 30, 0.02 * math.exp(-8 * (0.7 + 30 / 4805) / 50)),
+    ],
+)
+def test_threshold__with_a_margin_by_hand(
+    silent: float, answered: int, spent_s: int, expected: float
+) -> None:
+    found = budget_threshold(
+        CURVES, 0.02, 8.0, 0.03, 3.0, silent, answered, 1000 * spent_s, 28_800_000
+    )
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -58,7 +82,7 @@ def test_threshold__is_the_second_transcription_on_random_counts() -> None:
         theta, kappa, target = rng.uniform(0.001, 0.1), rng.uniform(0, 60), rng.uniform(0.005, 0.1)
         answered = int(rng.integers(0, 3000))
         silent = int(rng.binomial(answered, target * rng.uniform(0.3, 2)))
-        found = budget_threshold(CURVES, theta, kappa, target, silent, answered)
+        found = budget_threshold(CURVES, theta, kappa, target, 0.0, silent, answered, 0, 0)
         again = Feedback(theta, kappa, target).second(0, silent, answered)
         assert found == pytest.approx(again, rel=1e-5)
 

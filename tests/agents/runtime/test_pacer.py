@@ -5,9 +5,10 @@ import math
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
-from quietdial.agents.runtime.budget import BudgetSettings
+from quietdial.agents.runtime.budget import BudgetLoop, BudgetSettings
 from quietdial.agents.runtime.calendar_session import calendar_session
 from quietdial.agents.runtime.counters import Counters
 from quietdial.agents.runtime.decision import Envelope, PacerSettings
@@ -18,6 +19,8 @@ from quietdial.agents.runtime.memory_ledger import MemoryLedger
 from quietdial.agents.runtime.pacer import Pacer
 from quietdial.agents.runtime.shield import unmet
 from quietdial.agents.runtime.windows import Session
+from quietdial.envs.pacing.chance import curves
+from quietdial.envs.pacing.controllers.feedback import budget_threshold
 from quietdial.envs.regulation.calendar import window_number
 from quietdial.envs.regulation.rule import Window
 from quietdial.envs.scenario import changed, load_scenario
@@ -293,6 +296,21 @@ def test_budget_loop_moves_thresholds_every_15_seconds(tables):
     assert pacer.budget_factor == pytest.approx(expected, rel=1e-5)
 
 
+def test_budget_loop_has_the_bits_of_the_simulators():
+    rng = np.random.default_rng(8)
+    for margin in (0.0, 0.5, 3.0):
+        for _ in range(300):
+            kappa, target = rng.uniform(0.0, 60.0), rng.uniform(0.005, 0.1)
+            answered, spent_ms = int(rng.integers(0, 3000)), int(rng.integers(0, 28_800_001))
+            silent = int(rng.binomial(answered, target))
+            loop = BudgetLoop(BudgetSettings(kappa, target, margin))
+            found = loop.told(0, silent, answered, spent_ms, 28_800_000)
+            expected = budget_threshold(
+                curves(), 1.0, kappa, target, margin, silent, answered, spent_ms, 28_800_000
+            )
+            assert found == expected
+
+
 def test_levels_are_lines_per_agent_at_work(tables):
     class Level(Said):
         def __init__(self):
@@ -344,6 +362,7 @@ def test_counters_never_fall(tables):
         (lambda t: make(t).decide_from(counted(windows=())), "0 windows; the rule has 1"),
         (lambda t: settings_for(at_cap="pray"), "at_cap = 'pray'"),
         (lambda t: BudgetSettings(kappa=-1), "kappa = -1"),
+        (lambda t: BudgetSettings(margin=-1), "margin = -1"),
     ],
 )
 def test_wrong_input_is_refused_with_one_line(tables, call, message):
