@@ -70,13 +70,7 @@ class Plan:
                 raise RunFolderError(f"{run}: holds no {name}; give the folder of a training run")
         values = read_yaml(run / CONFIG_FILE)
         config = parse_run_config(dict(values), str(run / CONFIG_FILE))
-        floors = sorted((run / FLOORS_FOLDER).glob("*.yaml"))
-        return cls(
-            config,
-            values,
-            load_scenario(run / SCENARIO_FILE),
-            tuple(load_scenario(floor) for floor in floors),
-        )
+        return cls(config, values, load_scenario(run / SCENARIO_FILE), floors_of(run))
 
     @property
     def make_env(self) -> Callable[[LearnerConfig, Scenario], BatchedPacing]:
@@ -114,6 +108,12 @@ class Plan:
             f"{len(self.floors)} floors[/] of {agents[0]} to {agents[-1]} agents, each under its "
             f"own cap, for {own}"
         )
+
+
+def floors_of(run: Path) -> tuple[Scenario, ...]:
+    """The floors that the policy of a run was trained on together, from its folder; none: one."""
+    files = sorted((run / FLOORS_FOLDER).glob("*.yaml"))
+    return tuple(load_scenario(file) for file in files)
 
 
 def _values(scenario: Scenario) -> dict[str, Any]:

@@ -20,18 +20,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.checkpoint import checkpoints_in, load_policy
 from quietdial.agents.learned_policy import LearnedPolicy
+from quietdial.agents.policy import Policy
 from quietdial.envs.errors import CheckpointError, ConfigError
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.config import MOST_DAYS_ABOVE, SELECT_DAYS
 from quietdial.experiments.evaluate import Report, make_world, play_world, select_seeds
 from quietdial.experiments.stats import PolicyDays, PolicySummary, summarise
+
+
+class PlainChoice(Protocol):
+    """An earlier choice, on training floors."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        ...
+
+
+BASE_RULE: Final = 0
+"""The step of a policy before any training, which plays the base rule."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +96,13 @@ class Selection:
     Attributes:
         candidates: all checkpoints that were looked at.
         chosen: the best of them.
+        floors: how the only candidate was chosen on training floors before, as plain values
+            (`floor_selection.FloorChoice.to_dict`); None: it was not.
     """
 
     candidates: tuple[Candidate, ...]
     chosen: Candidate
+    floors: Mapping[str, Any] | None = None
 
     @property
     def feasible(self) -> bool:
@@ -111,6 +127,7 @@ class Selection:
             "cap": summary.cap,
             "most_days_above": self.chosen.most_days_above,
             "candidates": [one.to_dict() for one in self.candidates],
+            **({} if self.floors is None else {"floors": dict(self.floors)}),
         }
 
 
@@ -140,6 +157,7 @@ def select(
     *,
     n_days: int = SELECT_DAYS,
     most_days_above: float = MOST_DAYS_ABOVE,
+    floors: PlainChoice | None = None,
     report: Report | None = None,
 ) -> Selection:
     """Play the selection days with several checkpoints of one training and choose.
@@ -149,6 +167,7 @@ def select(
         scenario: the world.
         n_days: selection days.
         most_days_above: see :data:`MOST_DAYS_ABOVE`, in (0, 1].
+        floors: how the policies were chosen on training floors before, for the files; None: not.
         report: progress callback.
 
     Raises:
@@ -157,12 +176,13 @@ def select(
     if not 0.0 < most_days_above <= 1.0:
         raise ConfigError(f"most_days_above = {most_days_above!r} must be above 0 and at most 1")
     played = play_abreast(list(policies.values()), scenario, select_seeds(n_days), report=report)
-    return best_of(
+    found = best_of(
         [
             Candidate(step, policy, summarise(days, scenario.rule.cap), most_days_above)
             for (step, policy), days in zip(policies.items(), played, strict=True)
         ]
     )
+    return found if floors is None else replace(found, floors=floors.to_dict())
 
 
 def kept_policies(folder: Path, like: LearnedPolicy | None = None) -> dict[int, LearnedPolicy]:
@@ -190,10 +210,15 @@ def kept_policies(folder: Path, like: LearnedPolicy | None = None) -> dict[int, 
     return found
 
 
-class _Abreast:
-    """Several policies with one interface, each playing its own block of rows of one world."""
+class Abreast:
+    """Several policies with one interface, each playing its own block of rows of one world.
 
-    def __init__(self, policies: Sequence[LearnedPolicy], n_rows: int) -> None:
+    Args:
+        policies: who plays.
+        n_rows: rows of each block.
+    """
+
+    def __init__(self, policies: Sequence[Policy], n_rows: int) -> None:
         self.policies = policies
         self.blocks = [slice(i * n_rows, (i + 1) * n_rows) for i in range(len(policies))]
 
@@ -235,7 +260,7 @@ def play_abreast(
             )
     n = len(seeds)
     world = make_world(first, scenario, n * len(policies))
-    abreast: Any = _Abreast(policies, n)
+    abreast: Any = Abreast(policies, n)
 
     def done(share: float) -> None:
         if report is not None:
@@ -272,9 +297,29 @@ def sentence(selection: Mapping[str, Any]) -> str:
     )
     n = len(selection["candidates"])
     kept = f"{n} checkpoints" if n > 1 else "1 checkpoint"
+    floors = selection.get("floors")
+    if floors is not None:
+        return f"{_on_floors(floors)}{'' if selection['feasible'] else 'INFEASIBLE: '}{what}."
     if selection["feasible"]:
         return f"Checkpoint after {selection['step']:,} decisions, chosen among {kept}: {what}."
     return (
         f"INFEASIBLE: none of {kept} surely keeps the limits; the least violating one, after "
         f"{selection['step']:,} decisions: {what}."
+    )
+
+
+def _on_floors(floors: Mapping[str, Any]) -> str:
+    """The choice on training floors, up to what the chosen one does on the scenario."""
+    gains, n = floors["gains"], len(floors["floors"])
+    kept = f"{len(gains)} checkpoint{'s' if len(gains) > 1 else ''}"
+    if floors["step"] == BASE_RULE:
+        return (
+            f"BASE RULE: on {n} training floors none of {kept} gains on average over the base rule "
+            "without losing to it on one of them, so the policy is the base rule; "
+        )
+    its = gains[str(floors["step"])]
+    return (
+        f"Checkpoint after {floors['step']:,} decisions, chosen among {kept} on {n} training "
+        f"floors, where it gains {100 * sum(its) / n:+.2f} points over the base rule on average, "
+        f"{100 * min(its):+.2f} on the worst; "
     )

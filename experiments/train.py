@@ -46,8 +46,9 @@ from quietdial.experiments.evaluate import (
     tune,
     tune_seeds,
 )
+from quietdial.experiments.floor_selection import among
 from quietdial.experiments.progress import progress_bar
-from quietdial.experiments.run_plan import SCENARIO_FILE, Plan
+from quietdial.experiments.run_plan import SCENARIO_FILE, Plan, floors_of
 from quietdial.experiments.rundir import RunFolder, changed_versions, provenance
 from quietdial.experiments.selection import Selection, kept_policies, select, sentence
 from quietdial.experiments.signals import Stop
@@ -211,7 +212,7 @@ def carry_out(
         folder.note(steps=trained.steps)
         if not trained.completed or stop():
             raise KeyboardInterrupt
-        first = _choose(trained.policy, folder.path / CHECKPOINTS_FOLDER, scenario, config, console)
+        first = _choose(trained.policy, folder.path / CHECKPOINTS_FOLDER, plan, console)
         found = judge_with_progress(
             first.policy,
             scenario,
@@ -361,28 +362,26 @@ def _introduce(plan: Plan, writer: RunWriter) -> None:
     writer.flush()
 
 
-def _choose(
-    newest: LearnedPolicy,
-    checkpoints: Path,
-    scenario: Scenario,
-    config: RunConfig,
-    console: Console,
-) -> Tuned:
+def _choose(newest: LearnedPolicy, checkpoints: Path, plan: Plan, console: Console) -> Tuned:
     """The best of the kept checkpoints, tuned to the target rate; its `training` says why.
 
-    All are looked at with the knob to which the newest is tuned, as they would be deployed.
+    All are looked at with the knob to which the newest is tuned, as they would be deployed. After
+    a training on many floors, the best on these is taken.
     """
-    judge, seeds = config.judge, tune_seeds(config.judge.tune_days)
+    scenario, judge = plan.scenario, plan.config.judge
+    seeds = tune_seeds(judge.tune_days)
     target = judge.target(scenario.rule.cap)
     with _reporting(console, "choosing:") as on_progress:
         tuned = tune(newest, scenario, target, seeds, report=on_progress)
         like = tuned.policy if isinstance(tuned.policy, LearnedPolicy) else newest
         policies = kept_policies(checkpoints, like)
+        candidates, choice = among(policies, plan.floors, on_progress)
         selection = select(
-            policies,
+            candidates,
             scenario,
             n_days=judge.select_days,
             most_days_above=judge.most_days_above,
+            floors=choice,
             report=on_progress,
         )
         if selection.chosen.step != max(policies):
@@ -437,7 +436,8 @@ def select_in_run(
 ) -> Selection:
     """Choose among the checkpoints of a run (finished or interrupted) and keep the best.
 
-    With the knob of the run's policy, if it has one already.
+    With the knob of the run's policy, if it has one already. After a training on many floors, the
+    best checkpoint on these is taken.
 
     Args:
         run: the run folder.
@@ -455,11 +455,13 @@ def select_in_run(
     if scenario is None:
         scenario = policy_scenario(run, policies[max(policies)])
     with _reporting(console, "choosing:") as on_progress:
+        candidates, choice = among(policies, floors_of(run), on_progress)
         selection = select(
-            policies,
+            candidates,
             scenario,
             n_days=n_days,
             most_days_above=most_days_above,
+            floors=choice,
             report=on_progress,
         )
     keep_chosen(run, selection.policy)

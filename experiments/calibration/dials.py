@@ -325,20 +325,18 @@ def _drift(moments: list[_Moments]) -> tuple[float, float, float, float]:
     lag_s = BIN_S * np.arange(1, MOST_LAG + 1)[use]
     c = np.log(np.maximum(products[use] / pairs[use], 1e-12) / mean**2)
     weight = pairs[use]
-    best = (math.inf, 0.0, 0.0, 1800.0)
-    for tau in _TAUS_S.tolist():
-        fade = np.exp(-lag_s / tau)
-        f, g = fade - np.average(fade, weights=weight), c - np.average(c, weights=weight)
-        slope = float(np.average(f * g, weights=weight) / np.average(f * f, weights=weight))
-        slope = max(slope, 0.0)
-        base = float(np.average(c - slope * fade, weights=weight))
-        if base < 0.0:  # days differ by less than nothing: all of it is within the day
-            base = 0.0
-            slope = max(float((weight * c * fade).sum() / (weight * fade * fade).sum()), 0.0)
-        error = float((weight * (c - base - slope * fade) ** 2).sum())
-        if error < best[0]:
-            best = (error, base, slope, tau)
-    _, base, variance, tau = best
+    share = weight / weight.sum()
+    fade = np.exp(-lag_s / _TAUS_S[:, None])  # (taus, lags)
+    f, g = fade - (fade * share).sum(axis=1, keepdims=True), c - float((c * share).sum())
+    slope = np.maximum((f * g * share).sum(axis=1) / (f * f * share).sum(axis=1), 0.0)
+    base_of = ((c - slope[:, None] * fade) * share).sum(axis=1)
+    alone = (c * fade * share).sum(axis=1) / (fade * fade * share).sum(axis=1)
+    # Where days would differ by less than nothing, all of it is within the day.
+    slope = np.where(base_of < 0.0, np.maximum(alone, 0.0), slope)
+    base_of = np.maximum(base_of, 0.0)
+    error = ((c - base_of[:, None] - slope[:, None] * fade) ** 2 * share).sum(axis=1)
+    best = int(np.argmin(error))
+    base, variance, tau = float(base_of[best]), float(slope[best]), float(_TAUS_S[best])
     width = _width_of(math.exp(base))
     centre = mean * math.exp(-variance / 2) / (math.sinh(width / 2) / (width / 2))
     low = max(centre * math.exp(-width / 2), 1e-4)

@@ -1,7 +1,10 @@
 """The result `generalist`: one policy for many floors, against a specialist of each floor.
 
 The generalist is trained on floors drawn at random and judged on floors that it never saw, inside
-and outside the range of its training; the specialist is trained on the judged floor itself. All are
+and outside the range of its training; the specialist is trained on the judged floor itself. Of
+each training one checkpoint is chosen on selection days of the floors that it was trained on
+(`floor_selection`), or the base rule if none is better; judged floors and test days play no part in
+that, but that a specialist is trained on the floor on which it is judged. All are
 tuned to exactly 3 % silent on each floor and meet the same days. What is asked stands in
 :data:`ASKED_POINTS` and :func:`verdict`.
 """
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from quietdial.agents.learned_policy import LearnedPolicy
 from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.floors import ManyFloors
 from quietdial.agents.policy import Policy
@@ -26,16 +30,20 @@ from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.randomise import ScenarioRanges, draw_scenario, draw_scenarios
 from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.bench.results import (
+    figure,
     made_by,
     points,
     put_figures,
     result_file,
     share_figure,
 )
+from quietdial.experiments.executors import Plain
 from quietdial.experiments.plots import save_png
+from quietdial.experiments.selection import BASE_RULE
 from quietdial.experiments.stats import Interval, crossed_interval
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.decisions import decisions_of
+from quietdial.experiments.studies.floor_choices import choose_all
 from quietdial.experiments.studies.paired import Comparison, compare_at_rate
 from quietdial.experiments.studies.picture import differences_figure, intervals_of
 from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
@@ -59,6 +67,12 @@ GENERALIST_STEPS: Final = 1_310_720
 SPECIALIST_STEPS: Final = 655_360
 N_EPOCHS: Final = 2
 """Passes over each rollout: half of the default, to spend the time on more floors."""
+N_CHOOSING_FLOORS: Final = 8
+"""Training floors on which the checkpoints of a generalist are looked at."""
+N_CHOOSING_EPISODES: Final = 12
+"""Episodes on each of them."""
+N_SPECIALIST_EPISODES: Final = 24
+"""Episodes on the one floor of a specialist."""
 RULES: Final = ("fixed-ratio", "marginal")
 N_WATCHED_DAYS: Final = 4
 """Days on which the departures from the base rule are counted."""
@@ -142,6 +156,15 @@ JUDGED: Final = (
         feed_delay_s=(1, 3),
     ),
     _judged(
+        "agents-100",
+        7,
+        "lognormal talk",
+        (8, 16),
+        n_agents=(100, 100),
+        p_answer=(0.15, 0.3),
+        talk_kinds=("lognormal",),
+    ),
+    _judged(
         "agents-3",
         5,
         "fewer agents than in training",
@@ -205,6 +228,49 @@ def specialist_jobs(floor: JudgedFloor) -> list[TrainJob]:
         )
         for seed in SEEDS
     ]
+
+
+def choose(
+    general: Sequence[TrainJob],
+    special: Mapping[str, Sequence[TrainJob]],
+    work: Path,
+    processes: int,
+    console: Console,
+) -> dict[str, tuple[LearnedPolicy, Plain]]:
+    """The policy of each training and how it was chosen, by the key of the training."""
+
+    def said(text: str) -> None:
+        console.print(text, highlight=False)
+
+    floors = training_floors()
+    return choose_all(
+        [(job, floors) for job in general],
+        work,
+        n_floors=N_CHOOSING_FLOORS,
+        n_episodes=N_CHOOSING_EPISODES,
+        processes=processes,
+        said=said,
+    ) | choose_all(
+        [(job, (job.scenario,)) for its in special.values() for job in its],
+        work,
+        n_floors=1,
+        n_episodes=N_SPECIALIST_EPISODES,
+        processes=processes,
+        said=said,
+    )
+
+
+def choice_figure(key: str, choice: Mapping[str, Any]) -> Plain:
+    """The row of a result file on the checkpoint that was chosen of a training."""
+    step = float(choice["step"])
+    gains = "; ".join(
+        f"{int(of):,}: " + ", ".join("-" if one is None else f"{100 * one:+.2f}" for one in its)
+        for of, its in choice["gains"].items()
+    )
+    agents = ", ".join(str(n) for n in choice["agents"])
+    note = f"{'base rule' if step == BASE_RULE else 'checkpoint'}; points gained over the base rule"
+    note += f" on floors of {agents} agents by each checkpoint: {gains}"
+    return figure(f"chosen/{key}/step", step, "decisions", step, step, 1, note)
 
 
 def departures(
@@ -414,11 +480,12 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     general = generalist_jobs()
     special = {floor.name: specialist_jobs(floor) for floor in JUDGED}
     jobs = [*general, *(job for its in special.values() for job in its)]
-    policies = train_all(jobs, work, processes, progress(console))
+    train_all(jobs, work, processes, progress(console))
+    chosen = choose(general, special, work, processes, console)
     all_found = []
     for floor in JUDGED:
-        generalists = [policies[job.key] for job in general]
-        specialists = [policies[job.key] for job in special[floor.name]]
+        generalists = [chosen[job.key][0] for job in general]
+        specialists = [chosen[job.key][0] for job in special[floor.name]]
         found = judge(floor, generalists, specialists, work, processes, console)
         console.print(f"{floor.name}: {verdict(found)}", highlight=False)
         all_found.append(found)
@@ -426,12 +493,13 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
     if output is None:
         return
     figures = [row for found in all_found for row in figures_of(found)]
+    figures += [choice_figure(job.key, chosen[job.key][1]) for job in jobs]
     figures += [cost_figure(f"training/{job.key}/cpu-s", job, work) for job in jobs]
     days = ", ".join(f"{floor.name} {floor.n_tune} and {floor.n_test}" for floor in JUDGED)
     seeds = (
         f"training {SEEDS}; training floors draw_scenarios({N_FLOORS}, {FLOORS_SEED}); judged "
-        f"floors draw_scenario with {', '.join(str(floor.seed) for floor in JUDGED)}; tuning and "
-        f"test days of experiments/evaluate.py: {days}"
+        f"floors draw_scenario with {', '.join(str(floor.seed) for floor in JUDGED)}; selection, "
+        f"tuning and test days of experiments/evaluate.py, of the latter two: {days}"
     )
     result = result_file(NAME, COMMAND, seeds, figures)
     write_json_atomic(output, result)

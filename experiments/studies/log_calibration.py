@@ -1,8 +1,8 @@
 """Calibrate known worlds through each dialer's logs: do the intervals hold the truth?
 
-Twelve times ten days of `calibration.proof.true_world` are recorded, written as each format's
+Ten times eight days of `calibration.proof.true_world` are recorded, written as each format's
 logs, read back and calibrated without laws; an interval should hold the truth nineteen times of
-twenty. Then sixteen days are calibrated with laws, and each calibrated world plays beside the
+twenty. Then ten days are calibrated with laws, and each calibrated world plays beside the
 true one under the same rule.
 """
 
@@ -23,9 +23,9 @@ from quietdial.experiments.stats import clopper_pearson
 
 NAME: Final = "log-calibration"
 PAGE: Final = Path("docs/calibration.md")
-ROUNDS: Final = 12
-DAYS: Final = 10
-EXAMPLE_DAYS: Final = 16
+ROUNDS: Final = 10
+DAYS: Final = 8
+EXAMPLE_DAYS: Final = 10
 REPLAY_DAYS: Final = 64
 FIRST_SEED, EXAMPLE_SEED, REPLAY_SEED = 1000, 9000, 20_000
 POLICY: Final = "ratio:2.2"

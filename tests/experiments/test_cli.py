@@ -423,6 +423,10 @@ def test_train__on_many_floors_keeps_them_all_in_its_folder(small_world, tmp_pat
     assert policy.spec.floors == tuple(floor.name for floor in asked)
     assert policy_scenario(run, policy) == load_scenario(small_world)
     assert yaml.safe_load((run / "config.yaml").read_text())["floors"]["drawn"] == 1
+    assert policy.selection is not None  # chosen on floors of the training
+    chosen = policy.selection["floors"]
+    assert set(chosen["floors"]) <= {floor.name for floor in asked}
+    assert chosen["step"] == policy.selection["step"]
 
 
 @pytest.mark.parametrize(

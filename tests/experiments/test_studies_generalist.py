@@ -41,13 +41,39 @@ def test_floors__judged_ones_are_new_and_where_they_say() -> None:
     assert any(generalist.scenario_of(tested).belief.feed_delay_s > 0 for tested in JUDGED)
 
 
-def test_jobs__have_three_seeds_and_keys_of_their_own() -> None:
+def test_jobs__have_all_seeds_and_keys_of_their_own() -> None:
     jobs = [*generalist.generalist_jobs()]
     for tested in JUDGED:
         its = generalist.specialist_jobs(tested)
-        assert len(its) == (3 if tested.inside else 0)
+        assert len(its) == (len(generalist.SEEDS) if tested.inside else 0)
         jobs += its
     assert len({job.key for job in jobs}) == len({job.sha256 for job in jobs}) == len(jobs)
+
+
+def test_choose__looks_at_training_floors_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, list[str]] = {}
+
+    def choose_all(pairs: Any, work: Path, **settings: Any) -> dict[str, Any]:
+        asked.update({job.key: [floor.name for floor in floors] for job, floors in pairs})
+        return {job.key: None for job, _ in pairs}
+
+    monkeypatch.setattr(generalist, "choose_all", choose_all)
+    general = generalist.generalist_jobs()
+    special = {tested.name: generalist.specialist_jobs(tested) for tested in JUDGED}
+    generalist.choose(general, special, tmp_path, 1, Console(file=io.StringIO()))
+    trained = [floor.name for floor in generalist.training_floors()]
+    assert all(asked[job.key] == trained for job in general)
+    assert all(asked[job.key] == [name] for name, its in special.items() for job in its)
+
+
+def test_choice_figure__has_the_step_and_every_gain() -> None:
+    choice = {"step": 0, "agents": [6, 30], "gains": {"1000": [0.001, None]}}
+    row = generalist.choice_figure("generalist-seed-1", choice)
+    assert row["value"] == 0.0
+    assert row["note"].startswith("base rule; ")
+    assert row["note"].endswith("6, 30 agents by each checkpoint: 1,000: +0.10, -")
 
 
 def always(action: int, scenario: Scenario) -> LearnedPolicy:
@@ -75,7 +101,7 @@ def test_judge__holds_seed_against_seed_and_rule(
     short = changed(load_scenario("study-real-5"), "short", episode={"duration_s": 1800.0})
     monkeypatch.setattr(generalist, "scenario_of", lambda floor: short)
     floor = JUDGED[0]._replace(n_tune=8, n_test=8)
-    rule = [always(2, short)] * 3
+    rule = [always(2, short)] * len(generalist.SEEDS)
     found = generalist.judge(floor, rule, rule, tmp_path, 1, Console(file=io.StringIO()))
     assert found.gaps["specialist"].value == 0.0
     assert abs(found.gaps["marginal"].value) < 0.01  # tuned alike, from other first knobs

@@ -1,0 +1,120 @@
+"""Choosing a policy of many floors: the rule on made-up gains, and on real small floors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.policy import PolicySpec
+from quietdial.agents.rules import Marginal
+from quietdial.envs import ConfigError, load_scenario
+from quietdial.envs.pacing.spec import observation_fields
+from quietdial.envs.scenario import Scenario, changed
+from quietdial.experiments import floor_selection, selection
+from quietdial.experiments.evaluate import play_days, select_seeds
+from quietdial.experiments.floor_selection import BASE_RULE, best_step, level_at, spread
+
+FIVE, TEN = (
+    changed(load_scenario(f"study-real-{n}"), f"floor-{n}", episode={"duration_s": 1800.0})
+    for n in (5, 10)
+)
+
+
+def policy(*wanted: float, seed: int | None = None) -> LearnedPolicy:
+    """A residual policy that prefers one action, with random weights besides if there is a seed."""
+    fields = observation_fields("full")
+    spec = PolicySpec.of(FIVE, observation="full", action="residual", fields=fields, n_actions=6)
+    weight = np.zeros((len(fields), 6))
+    if seed is not None:
+        weight = np.random.default_rng(seed).normal(0.0, 0.5, weight.shape)
+    return LearnedPolicy((Layer(weight, np.array(wanted)),), spec)
+
+
+RULE = (0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+MORE = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def test_best_step__gains_most_on_average_and_loses_little_everywhere() -> None:
+    gains = {1: (0.001, 0.002), 2: (0.004, -0.004), 3: (0.09, -0.08), 4: (0.05, -math.inf)}
+    assert best_step(gains) == 1
+    assert best_step({step: gains[step] for step in (2, 3)}) == BASE_RULE  # gains nothing
+    assert best_step({3: gains[3]}, most_lost=0.1) == 3
+    assert best_step({1: (0.002,), 2: (0.002,)}) == 2  # of equals the longer trained
+    assert best_step({1: ()}) == BASE_RULE
+
+
+def test_spread__goes_from_the_smallest_floor_to_the_largest() -> None:
+    floors = [load_scenario(f"study-real-{n}") for n in (50, 5, 100, 25, 10)]
+    assert [floor.floor.n_agents for floor in spread(floors, 3)] == [5, 25, 100]
+    assert len(spread(floors, 9)) == 5
+
+
+def test_level_at__draws_a_line_and_does_not_flatter() -> None:
+    points = [(0.01, 0.80), (0.04, 0.86)]
+    assert 0.80 < level_at(points, 0.02) < 0.86
+    assert level_at(points, 0.08) == 0.86  # not tried so far: it may be better
+    assert level_at(points, 0.005) == -math.inf
+
+
+def test_base_rule_of__plays_the_base_rule() -> None:
+    rule = floor_selection.base_rule_of(policy(*MORE, seed=1).with_knob(0.03))
+    ours, its = (play_days(who, FIVE, select_seeds(2)) for who in (rule, Marginal(0.03)))
+    np.testing.assert_array_equal(ours.days["dialed"], its.days["dialed"])
+    assert ours.days["dialed"].sum() > 0
+
+
+def test_select_over_floors__leaves_out_what_floods_a_small_floor() -> None:
+    found = floor_selection.select_over_floors(
+        {1: policy(*RULE), 2: policy(*MORE)}, (TEN, FIVE), horizon_s=900.0, n_episodes=6
+    )
+    assert (found.floors, found.agents) == (("floor-5", "floor-10"), (5, 10))
+    assert max(abs(gain) for gain in found.gains[1]) < 0.02  # the base rule but for lines
+    assert min(found.gains[2]) == -math.inf
+    assert found.step in {1, BASE_RULE}
+    alone = floor_selection.select_over_floors(
+        {2: policy(*MORE)}, (FIVE,), horizon_s=900.0, n_episodes=6
+    )
+    assert alone.is_base_rule
+    assert alone.policy.layers[-1].bias.argmax() == 2
+    assert alone.to_dict()["gains"] == {"2": [None]}
+
+
+def test_select_over_floors__looks_at_training_floors_on_selection_days_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[tuple[str, int, int]] = []
+
+    def play(who: Any, floor: Scenario, seeds: Any, horizon_s: float) -> list[tuple[float, float]]:
+        looked.append((floor.name, int(seeds.min()), int(seeds.max())))
+        rate = 0.2 if floor is TEN else 0.03  # TEN cannot keep the cap
+        return [(rate, 0.8)] * len(who)
+
+    monkeypatch.setattr(floor_selection, "_play", play)
+    found = floor_selection.select_over_floors({1: policy(*RULE)}, (FIVE, TEN), horizon_s=900.0)
+    assert {name for name, _, _ in looked} == {"floor-5", "floor-10"}
+    first, last = select_seeds(floor_selection.N_EPISODES)[[0, -1]]
+    assert all(first <= low <= high <= last for _, low, high in looked)
+    assert found.floors == ("floor-5",)  # where the rule is too silent there is nothing to gain
+
+
+def test_among__chooses_only_after_a_training_on_floors() -> None:
+    policies = {1: policy(*RULE), 2: policy(*MORE)}
+    assert floor_selection.among(policies, ()) == (policies, None)
+    with pytest.raises(ConfigError, match="nothing to choose"):
+        floor_selection.select_over_floors({}, (FIVE,), horizon_s=900.0)
+
+
+@pytest.mark.parametrize(("step", "said"), [(0, "BASE RULE: on 2"), (7, "7 decisions, chosen")])
+def test_sentence__says_how_the_floors_decided(step: int, said: str) -> None:
+    one = {"value": 0.02, "hi": 0.025}
+    floors = {"step": step, "floors": ["a", "b"], "gains": {"7": [0.01, -0.001]}}
+    row = {"step": step, "silent_rate": one, "p_day_breaks_cap": one}
+    chosen = {"step": step, "feasible": True, "days": 8, "cap": 0.03, "most_days_above": 0.7}
+    sentence = selection.sentence({**chosen, "candidates": [row], "floors": floors})
+    assert said in sentence
+    assert "on 8 selection days silent rate 2.00 %" in sentence
+    assert ("+0.45 points" in sentence) == (step == 7)
