@@ -62,10 +62,10 @@ class Api:
 
     Args:
         service: what answers.
-        model_of: the model of the bundle in use.
+        model_of: the model of the bundle in use; a rule is none.
     """
 
-    def __init__(self, service: Service, model_of: Callable[[], Model]) -> None:
+    def __init__(self, service: Service, model_of: Callable[[], Model | None]) -> None:
         self._service = service
         self._model_of = model_of
         self._plain: dict[str, tuple[tuple[str, ...], Callable[[Asked], Answer]]] = {
@@ -137,6 +137,8 @@ class Api:
             raise RequestError(f"{path[:80]}: there is no such path; see /openapi.json", 404)
         name, version, verb = match.groups()
         model = self._model_of()
+        if model is None:
+            raise RequestError(f"{path[:80]}: a rule is served, which is no model", 404)
         if name != model.name or version not in (None, model.version):
             raise RequestError(f"{path[:80]}: the model is {model.name}, {model.version}", 404)
         if verb == "/infer":

@@ -27,7 +27,7 @@ from quietdial.agents.serve.books import Books
 from quietdial.agents.serve.connections import Connection, Limits
 from quietdial.agents.serve.decider import BundleDecider
 from quietdial.agents.serve.errors import ServeError
-from quietdial.agents.serve.inference import Model
+from quietdial.agents.serve.inference import model_of
 from quietdial.agents.serve.service import Service
 from quietdial.agents.serve.settings import Settings
 
@@ -52,7 +52,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._decider = self._load()
-        self._model = Model(self._decider.bundle)
+        self._model = model_of(self._decider.bundle)
         self.service = Service(
             self._decider, state=settings.state, max_campaigns=settings.max_campaigns
         )
@@ -97,7 +97,7 @@ class Server:
             self._place = self._look()
             try:
                 decider = await asyncio.to_thread(self._load)
-                model = Model(decider.bundle)
+                model = model_of(decider.bundle)
             except (BundleError, ServeError, OSError) as error:
                 reloads.add("refused")
                 log.error("bundle refused, the old one stays: %s", error)

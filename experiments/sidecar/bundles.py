@@ -26,7 +26,7 @@ def make_bundle(out: Path, seed: int, action: LearnedAction = "dials") -> Path:
     Args:
         out: the folder.
         seed: seed of the weights.
-        action: kind of action, `dials` or `vicidial_level`; `threshold`, which cannot be served.
+        action: kind of action, `dials`, `vicidial_level` or `threshold`.
     """
     scenario = load_scenario(SCENARIO)
     fields = observation_fields("counters")

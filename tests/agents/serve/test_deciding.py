@@ -15,7 +15,7 @@ from quietdial.agents.bundle.evaluate import Inputs
 from quietdial.agents.bundle.load import Bundle, load_bundle
 from quietdial.agents.serve import service as service_module
 from quietdial.agents.serve.decider import BundleDecider
-from quietdial.agents.serve.errors import RequestError, ServeError
+from quietdial.agents.serve.errors import RequestError
 from quietdial.agents.serve.service import Service
 from quietdial.experiments.sidecar.bundles import make_bundle
 from quietdial.experiments.sidecar.process import example_features
@@ -190,10 +190,11 @@ def test_level__is_answered_in_lines_per_agent(ask: Ask, tmp_path: Path) -> None
     assert told(service, ask(observed_at=0.0))["answer"] == 1
 
 
-def test_threshold__cannot_be_served(tmp_path: Path) -> None:
+def test_threshold__needs_counters_and_still_gets_a_number(ask: Ask, tmp_path: Path) -> None:
     bundle = load_bundle(make_bundle(tmp_path / "threshold", 3, "threshold"), unsigned=True)
-    with pytest.raises(ServeError, match="is not a number of calls or a level"):
-        BundleDecider(bundle)
+    reply = told(Service(BundleDecider(bundle)), ask())
+    assert (reply["reason"], reply["answer"], reply["unit"]) == ("needs_counters", 3, "new calls")
+    assert "/v1/pace, with ages" in reply["detail"]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,8 @@ def test_threshold__cannot_be_served(tmp_path: Path) -> None:
         {"features": {"idle_few": True}},
         {"features": {"Idle": 1}},
         {"features": {"idle_few": 1e16}},
+        {"windows": [3]},
+        {"windows": 1},
         {"telephone": "+39"},
     ],
 )
