@@ -35,6 +35,9 @@ GUARD_ANSWERED: Final = 100
 KNOWN_CALLS: Final = 4096
 """Calls of a campaign that are remembered, so that an outcome told twice counts once."""
 
+_BROKEN: Final = (BundleError, ArithmeticError, ValueError, LookupError)
+"""What a network or table raises whose numbers were damaged in memory."""
+
 _HOUR_S: Final = 3600
 HOURS: Final = 24
 """Hours whose outcomes count."""
@@ -269,7 +272,7 @@ class BundleDecider:
             return self.fallback(ask, "missing_feature", f"{name} was not told")
         try:
             answers = policy.answer(inputs)
-        except (BundleError, ArithmeticError, ValueError) as error:
+        except _BROKEN as error:
             return self._by_table(ask, inputs, type(error).__name__)
         if not answers.valid[0]:
             return self.fallback(ask, "out_of_range", self._why_invalid(ask, policy))
@@ -287,7 +290,7 @@ class BundleDecider:
         if table is not None:
             try:
                 answers = table.answer(inputs)
-            except (BundleError, ArithmeticError, ValueError):
+            except _BROKEN:
                 answers = None
             if answers is not None and answers.valid[0]:
                 answer = float(answers.answer[0])
