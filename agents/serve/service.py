@@ -96,7 +96,8 @@ class Service:
         return self._counted(told._replace(at=at_s), campaign, None)
 
     async def _when_kept(self, kept: Future[bool], told: Told, campaign: Campaign | None) -> bytes:
-        return self._counted(told, campaign, await asyncio.wrap_future(kept))
+        new: bool = await asyncio.wrap_future(kept)
+        return self._counted(told, campaign, new)
 
     def _counted(self, told: Told, campaign: Campaign | None, new: bool | None) -> bytes:
         counted = campaign is not None and new is not False
