@@ -393,9 +393,9 @@ def figures_of(found: Found) -> list[dict[str, Any]]:
         note += f"; not at 3 %: {found.notes}"
     rows = [share_figure(f"{floor}/generalist/utilisation", found.generalist, note)]
     for name, level in found.levels.items():
-        rows.append(
-            share_figure(f"{floor}/{name}/utilisation", level, f"at {100 * RATE:g} % silent")
-        )
+        own = f"{name}, at its own rate" in found.gaps
+        at = "at its own silent rate" if own else f"at {100 * RATE:g} % silent"
+        rows.append(share_figure(f"{floor}/{name}/utilisation", level, at))
     for name, gap in found.gaps.items():
         other = f"the generalist at {100 * RATE:g} %" if name.endswith("own rate") else "equal rate"
         rows.append(

@@ -143,6 +143,9 @@ def test_judge__meets_a_rule_that_cannot_have_the_rate_where_it_is(
     assert "fixed-ratio at 1.00 %" in found.notes
     (row,) = [row for row in generalist.figures_of(found) if row["name"].endswith("own rate")]
     assert row["note"] == "the generalist at 3 %, paired by day"
+    notes = {row["name"]: row["note"] for row in generalist.figures_of(found)}
+    assert notes[f"{JUDGED[-1].name}/fixed-ratio/utilisation"] == "at its own silent rate"
+    assert notes[f"{JUDGED[-1].name}/marginal/utilisation"] == "at 3 % silent"
 
 
 def found_on(tested: JudgedFloor, **gaps: Interval) -> Found:
