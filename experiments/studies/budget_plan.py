@@ -1,8 +1,8 @@
 """The budget loop that plans to the end of the window, inside the borrowing shield: `budget-plan`.
 
-Rules on 1,000 test days of each floor, and 1,000 windows of 40 hours, in which the shields' cost
-at begin and end of a window weighs less. Trained policies, and the loop without a plan:
-budget_loop.py. The rest of what keeps the cap: the study `compliance`.
+Rules on 1,000 test days of each floor, the second thousand of the test days: a first choice of
+margins had been played on the first thousand (docs/compliance.md). Trained policies, and the loop
+without a plan: budget_loop.py. Windows of 40 hours: long_windows.py.
 """
 
 from __future__ import annotations
@@ -19,24 +19,15 @@ from quietdial.agents.rules.unicom import Predict1
 from quietdial.agents.shields import Shielded
 from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.pacing.shield import Shield
-from quietdial.envs.scenario import Scenario, changed, load_scenario
+from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.bench.results import put_figures, result_file
 from quietdial.experiments.evaluate import test_seeds, tune, tune_seeds
 from quietdial.experiments.studies.compliance import N_DAYS, N_TUNE_DAYS, PAGE, page_table, play_all
-from quietdial.experiments.studies.protected import (
-    BORROWING,
-    DETERMINISTIC,
-    FLOORS,
-    TARGET,
-    Setting,
-    alone_and_behind,
-)
+from quietdial.experiments.studies.protected import FLOORS, TARGET, Setting
 
 NAME: Final = "budget-plan"
 COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
 RULE: Final = "marginal .02"
-LONG_H: Final = 40.0
-"""Length of a long window."""
 
 
 class Plan(NamedTuple):
@@ -79,7 +70,7 @@ def planned(scenario: Scenario, plan: Plan, label: str, policy: Policy) -> list[
 
 
 def settings(n_tune_days: int) -> list[Setting]:
-    """Who plays: days of both floors, with a tuned rule on the first, and windows of 40 hours."""
+    """Who plays: the marginal rule on both floors, and on the first a rule tuned to 3 %."""
     found: list[Setting] = []
     for name in FLOORS:
         scenario = load_scenario(name)
@@ -88,11 +79,6 @@ def settings(n_tune_days: int) -> list[Setting]:
             rule = Predict1(50.0, max_silent_pct=100.0)
             best = tune(rule, scenario, TARGET, tune_seeds(n_tune_days)).policy
             found += planned(scenario, CHOSEN[name], "predict1 at 3 %", best)
-    for name in FLOORS:
-        episode = {"duration_s": LONG_H * 3600.0}
-        long = changed(load_scenario(name), f"{name}-{LONG_H:g}h", episode=episode)
-        found += planned(long, CHOSEN[name], RULE, Marginal(0.02))
-        found += alone_and_behind(long, RULE, Marginal(0.02), BORROWING, DETERMINISTIC)[1:]
     return found
 
 
@@ -107,11 +93,11 @@ def run(
 ) -> None:
     """Play every setting, show the table and write the figures; nothing is trained here."""
     del processes
-    figures = play_all(settings(n_tune_days), test_seeds(n_days), work, console)
+    figures = play_all(settings(n_tune_days), test_seeds(2 * n_days)[n_days:], work, console)
     if output is None:
         return
-    seeds = f"test days 0 to {n_days - 1}; Predict1 tuned on tuning days 0 to {n_tune_days - 1}, "
-    seeds += "loops on tuning days 0 to 399"
+    seeds = f"test days {n_days} to {2 * n_days - 1}; loops chosen on tuning days 0 to 399, "
+    seeds += f"Predict1 tuned on tuning days 0 to {n_tune_days - 1}"
     write_json_atomic(output, result_file(NAME, COMMAND, seeds, figures))
     if PAGE.is_file():
         put_figures(PAGE, page_table(figures), NAME)

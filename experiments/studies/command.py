@@ -18,6 +18,7 @@ from quietdial.experiments.studies.pool import Trained
 STUDIES: Final[dict[str, str]] = {
     "budget-loop": "budget_loop",
     "budget-plan": "budget_plan",
+    "long-windows": "long_windows",
     "compliance": "compliance",
     "damaged-checkpoints": "damaged_checkpoints",
     "export-parity": "export_parity",

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from quietdial.envs import load_scenario
 from quietdial.envs.scenario import changed
-from quietdial.experiments.studies import budget_plan
+from quietdial.experiments.studies import budget_plan, long_windows
 
 SMALL = changed(load_scenario("study-real-5"), "small", episode={"duration_s": 1800.0})
 
@@ -18,12 +18,11 @@ def small(monkeypatch):
     """The study on one small floor."""
     monkeypatch.setattr(budget_plan, "FLOORS", ("small",))
     monkeypatch.setattr(budget_plan, "CHOSEN", {"small": budget_plan.Plan(8.0, 1.0, 0.03)})
-    monkeypatch.setattr(budget_plan, "LONG_H", 1.0)
     monkeypatch.setattr(budget_plan, "load_scenario", lambda name: SMALL)
 
 
 @pytest.mark.usefixtures("small")
-def test_run__plays_days_and_long_windows_and_names_the_plan(monkeypatch, tmp_path):
+def test_run__plays_fresh_days_and_names_the_plan(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     shown, output = io.StringIO(), tmp_path / "budget-plan.json"
     budget_plan.run(
@@ -42,9 +41,8 @@ def test_run__plays_days_and_long_windows_and_names_the_plan(monkeypatch, tmp_pa
         assert figures[f"{fed}: cost"]["n"] == 6
         assert f"{fed}: refusals" not in figures
         assert f"{fed} + borrowing, r 0.03: refusals" in figures
-    for shield in ("borrowing", "deterministic"):
-        assert figures[f"small-1h, marginal .02 + {shield}: days above the cap"]["n"] == 6
-    assert "small-1h: marginal .02 + plan, margin 1" in shown.getvalue()
+    assert result["seeds"].startswith("test days 6 to 11; ")
+    assert "small: marginal .02 + plan, margin 1" in shown.getvalue()
 
 
 def test_settings__aim_at_the_cap_with_the_shield_around_the_loop(monkeypatch):
@@ -55,8 +53,22 @@ def test_settings__aim_at_the_cap_with_the_shield_around_the_loop(monkeypatch):
         "marginal+budget+borrowing",
         "predict1+budget+borrowing",
         "marginal+budget+borrowing",
-        "marginal+budget+borrowing",
-        "marginal+budget+borrowing",
     ]
     assert {policy.knob for policy in fed} == {0.03}
-    assert {row.scenario.episode.duration_s for row in rows} == {28_800.0, 144_000.0}
+
+
+def test_long_windows__last_40_hours_each(monkeypatch, tmp_path):
+    for row in long_windows.settings():
+        assert row.scenario.episode.duration_s == 144_000.0
+        assert row.world.endswith("-40h")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(long_windows, "FLOORS", ("small",))
+    monkeypatch.setattr(long_windows, "LONG_H", 1.0)
+    monkeypatch.setattr(long_windows, "load_scenario", lambda name: SMALL)
+    output, console = tmp_path / "long-windows.json", Console(file=io.StringIO(), width=150)
+    long_windows.run(
+        work=tmp_path / "work", processes=1, output=output, console=console, n_windows=4
+    )
+    figures = {row["name"]: row for row in json.loads(output.read_text())["figures"]}
+    for shield in ("borrowing", "deterministic"):
+        assert figures[f"small-1h, marginal .02 + {shield}: days above the cap"]["n"] == 4
