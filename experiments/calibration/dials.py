@@ -60,10 +60,15 @@ def _is_open(day: RecordedDay) -> NDArray[np.bool_]:
 
 def _shares_without_dials(days: RecordedDays, found: Findings) -> None:
     """VICIdial without its carrier log still has every outcome, only no times of dials."""
-    if days.format == "vicidial":
-        _shares(days, found)
-        for field in ("calls.answer_rate", "calls.unanswered"):
-            found.open[field] += "; the share of all dials is known, see the estimates"
+    if not days.known("calls", "ended_ms", "outcome"):
+        return
+    why = found.open.pop("calls.answer_rate")
+    found.open.pop("calls.unanswered")
+    _shares(days, found)
+    if "calls.answer_rate" not in found.open:
+        p = found.get("calls.answered_share").interval.value
+        found.values["calls.answer_rate"] = {"kind": "constant", "p": _rounded(p)}
+        found.open["calls.answer_rate.drift"] = why
 
 
 def _shares(days: RecordedDays, found: Findings) -> None:

@@ -119,6 +119,27 @@ def test_verb__writes_a_scenario_that_plays(
     assert main(["simulate", str(tmp_path / "mine.yaml"), "--json"]) == 0
 
 
+def test_vicidial_without_its_carrier_log__has_shares_and_no_times(
+    logs: Path, seen: list[Seen]
+) -> None:
+    files = sorted((logs / "vicidial").glob("vicidial_[alu]*.tsv"))
+    assert len(files) == 3
+    days = proof.read_logs(files)
+    found = proof.find(days, with_laws=False)
+    for field in ("calls.answered_share", "calls.unanswered.busy.share"):
+        assert found.get(field).interval == seen[1].found.get(field).interval
+    assert "give vicidial_carrier_log" in found.open["calls.answer_rate.drift"]
+    assert "give vicidial_carrier_log" in found.open["calls.time_to_answer"]
+    base = load_scenario("study-real-10")
+    calls = calibrated(found, days, base, "without").calls
+    assert calls.time_to_answer == base.calls.time_to_answer
+    share = {part.outcome: part.share for part in calls.unanswered}
+    busy = found.get("calls.unanswered.busy.share").interval.value
+    assert share["busy"] == pytest.approx(busy, abs=1e-5)
+    times = {part.outcome: part.time for part in calls.unanswered}
+    assert times == {part.outcome: part.time for part in base.calls.unanswered}
+
+
 def test_verb__refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", str(tmp_path)]) == 2
     assert "holds no log that is known" in capsys.readouterr().err
@@ -172,6 +193,8 @@ def test_patience__without_who_hung_up_stays_open() -> None:
 def test_patience__of_people_who_never_left_is_a_bound() -> None:
     found = Findings()
     estimate_patience(waits(*[(3000, "cut")] * 100), found)
+    cut = found.get("figure.cut_after_s").interval
+    assert (cut.value, cut.n) == (3.0, 100)
     mean = found.get("calls.patience.mean_s").interval
     assert mean.lo == pytest.approx(300 / 2.9957, rel=1e-4)
     assert mean.hi == math.inf
