@@ -264,7 +264,7 @@ def test_drift__of_the_answer_rate_is_recovered() -> None:
         p = math.exp(rng.uniform(math.log(0.15), math.log(0.35))) * np.exp(x)
         n = rng.integers(20, 60, 48)
         moments.append(_moments(rng.binomial(n, p).astype(float), n.astype(float), n > 0))
-    p_low, p_high, sd, tau = _drift(moments)
+    p_low, p_high, sd, tau = _drift(moments).levels()
     assert p_low == pytest.approx(0.15, abs=0.025)
     assert p_high == pytest.approx(0.35, abs=0.08)
     assert sd == pytest.approx(0.3, abs=0.06)
