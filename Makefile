@@ -18,7 +18,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test proof lint format setup setup-dev browser mariadb languages demo-dialer clean
+.PHONY: help train test proof lint format setup setup-dev browser mariadb sipp languages demo-dialer clean
 
 help: ## list the verbs
 	@echo "quietdial: make VERB"
@@ -30,7 +30,7 @@ help: ## list the verbs
 train: setup ## install what is needed, train a policy, judge it, export it
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/quietdial train $(ARGS)
 
-test: setup-dev browser mariadb languages ## install what is needed, run all tests
+test: setup-dev browser mariadb sipp languages ## install what is needed, run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 proof: setup-dev ## prove the simulator right (long, goes on where it stopped); ARGS=erlang: one part
@@ -111,6 +111,19 @@ mariadb:
 	else \
 		echo "mariadbd is missing: the adapter's tests will be skipped;" \
 			"on Debian: apt-get install mariadb-server"; \
+	fi
+
+# The dialer of examples/sip_dialer/ is tested against a telephone network that SIPp plays.
+sipp:
+	@if command -v sipp >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "set-up: sip-tester (tests of the SIP loop)"; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes \
+			--no-install-recommends sip-tester; } >/dev/null 2>&1 \
+			|| echo "SIPp could not be installed: tests/experiments/test_sip_loop.py will skip two tests"; \
+	else \
+		echo "sipp is missing: tests/experiments/test_sip_loop.py will skip two tests;" \
+			"on Debian: apt-get install sip-tester"; \
 	fi
 
 # The evaluators of examples/evaluators/ are tested in their languages.

@@ -156,10 +156,7 @@ class Ledger:
     # --- events -----------------------------------------------------------------------------------
 
     def record(self, events: Iterable[Event]) -> int:
-        """Record events in one transaction: all of them or none.
-
-        An event whose id is known already, with the same content, is left out: a retry is counted
-        once.
+        """Record events in one transaction: all of them or none; see :meth:`record_each`.
 
         Returns:
             How many were new.
@@ -168,15 +165,29 @@ class Ledger:
             LedgerError: an impossible event, an unknown campaign, or an id that was recorded with
                 another content; then none is recorded.
         """
+        return sum(self.record_each(events))
+
+    def record_each(self, events: Iterable[Event]) -> list[bool]:
+        """Record events in one transaction: all of them or none.
+
+        An event whose id is known already, with the same content, is left out: a retry is counted
+        once.
+
+        Returns:
+            Whether each was new.
+
+        Raises:
+            LedgerError: as :meth:`record`.
+        """
         batch = list(events)
         for event in batch:
             checked(event)
             self._campaign(event.campaign)
         with self._changing():
-            return sum(
+            return [
                 self._decided(event) if isinstance(event, Decided) else self._called(event)
                 for event in batch
-            )
+            ]
 
     def _called(self, event: Dialed | Ended) -> bool:
         number, terms = self._campaign(event.campaign)

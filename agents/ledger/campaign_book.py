@@ -95,9 +95,7 @@ class CampaignBook:
 
     def decided(self, at_ms: int, decision: Mapping[str, object]) -> None:
         """Keep a decision."""
-        text = json.dumps(decision, sort_keys=True, default=str)
-        name = hashlib.sha256(f"{self._campaign} {at_ms} {text}".encode()).hexdigest()[:32]
-        self._decisions.append(Decided(name, self._campaign, at_ms, decision))
+        self._decisions.append(decided_of(self._campaign, at_ms, decision))
         if len(self._decisions) >= _MOST_WAITING:
             self.flush()
 
@@ -115,3 +113,10 @@ class CampaignBook:
     def _record(self, event: Dialed | Ended) -> bool:
         waiting, self._decisions = self._decisions, []
         return self._ledger.record([*waiting, event]) > len(waiting)
+
+
+def decided_of(campaign: str, at_ms: int, decision: Mapping[str, object]) -> Decided:
+    """A decision as an event; its name follows from its content, so a retry is kept once."""
+    text = json.dumps(decision, sort_keys=True, default=str)
+    name = hashlib.sha256(f"{campaign} {at_ms} {text}".encode()).hexdigest()[:32]
+    return Decided(name, campaign, at_ms, decision)

@@ -20,6 +20,7 @@ from quietdial.agents.runtime.evaluator import (
 )
 from quietdial.agents.runtime.ledger_protocol import Ledger
 from quietdial.agents.runtime.pacer import Pacer
+from quietdial.agents.runtime.shield import ShieldSettings
 from quietdial.agents.runtime.tables import FILE, PacingTables, tables_of_json
 
 ENVELOPE_SLACK = 0.25
@@ -42,7 +43,10 @@ def tables_of(bundle: Bundle) -> PacingTables:
 
 
 def settings_of(bundle: Bundle) -> PacerSettings:
-    """Lease, ages, cold start, least agents and envelope as the contract says."""
+    """Lease, ages, cold start, least agents and envelope as the contract says.
+
+    Where the rule has no limit on the silent rate there is nothing for a shield to keep.
+    """
     contract = bundle.contract
     timing, guards, envelope = contract["timing"], contract["guards"], contract["envelope"]
     return PacerSettings(
@@ -51,6 +55,7 @@ def settings_of(bundle: Bundle) -> PacerSettings:
         skew_ms=round(1000 * timing["clock_skew_s"]),
         cold_start_answered=int(guards["cold_start_answered"]),
         min_agents=int(guards["min_agents"]),
+        shield=ShieldSettings() if contract["regulation"]["cap"] < 1.0 else None,
         envelope=Envelope(
             agents=_range(envelope["agents"]),
             present=_range(envelope["present"]),

@@ -1,14 +1,17 @@
 """A dialer that keeps its own counters: one snapshot before each decision instead of events.
 
-Enough for the observation sets `counters` and `markov` with actions that need no ages: number of
-calls, ratio, level. The base rule and thresholds need the ages of calls and agents, which counters
-do not have; a policy of that kind is refused.
+Counts alone are enough for the observation sets `counters` and `markov` with actions that need no
+ages: number of calls, ratio, level. The base rule, thresholds and the set `full` need the ages of
+calls and agents too (:class:`Ages`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.runtime.floor import rates
@@ -27,6 +30,41 @@ from quietdial.agents.runtime.tables import (
 )
 from quietdial.agents.runtime.view import Estimates, View
 from quietdial.agents.runtime.windows import Session
+
+
+class Ages(NamedTuple):
+    """How long each call and each agent has been as it is, at the moment of the counters [s].
+
+    Each field has as many numbers as its counter says, in any order.
+
+    Attributes:
+        in_flight: of the dials without an outcome, since the dial.
+        talk: of the agents in conversation, since it began.
+        wrap: of those in wrap-up.
+        on_break: of those on break.
+        held: of those set aside for a dial.
+        machine: of those with a machine.
+        inbound: of those in inbound conversations.
+    """
+
+    in_flight: tuple[float, ...] = ()
+    talk: tuple[float, ...] = ()
+    wrap: tuple[float, ...] = ()
+    on_break: tuple[float, ...] = ()
+    held: tuple[float, ...] = ()
+    machine: tuple[float, ...] = ()
+    inbound: tuple[float, ...] = ()
+
+
+_AGED: Final = {
+    "talk": TALK,
+    "wrap": WRAP,
+    "on_break": BREAK,
+    "held": HELD,
+    "machine": MACHINE,
+    "inbound": INBOUND,
+}
+_OLDEST_S: Final = 1e6
 
 
 class Counters(NamedTuple):
@@ -50,6 +88,7 @@ class Counters(NamedTuple):
         machine: agents with a machine.
         inbound: agents in inbound conversations.
         spare: inbound-only agents without a call.
+        ages: how long calls and agents have been as they are; None: not known.
     """
 
     at_ms: int
@@ -69,6 +108,7 @@ class Counters(NamedTuple):
     machine: int = 0
     inbound: int = 0
     spare: int = 0
+    ages: Ages | None = None
 
 
 class CounterFloor:
@@ -140,9 +180,25 @@ class CounterFloor:
             span_ms=session.whole_ms,
             leaving=seen.leaving,
             list_left=seen.list_left,
-            cohorts=None,
-            agent_rows=None,
+            cohorts=None if seen.ages is None else self._cohorts(seen.ages),
+            agent_rows=None if seen.ages is None else self._rows(seen.ages, seen),
         )
+
+    def _cohorts(self, ages: Ages) -> NDArray[np.float64]:
+        """Calls in flight by whole seconds since their dial; older ones count with the oldest."""
+        n = len(self.tables.ring)
+        seconds = np.minimum(np.array(ages.in_flight, np.float64), n - 1.0).astype(np.int64)
+        return np.bincount(seconds, minlength=n).astype(np.float64)
+
+    def _rows(self, ages: Ages, seen: Counters) -> NDArray[np.int64]:
+        """Row of each agent in the flattened table of releases; those who are off come last."""
+        bins, shift = self.tables.release.shape[1], self.tables.age_shift
+        rows = [IDLE * bins] * (seen.idle + seen.spare)
+        for name, state in _AGED.items():
+            told = np.array(getattr(ages, name), np.float64)
+            age = np.minimum((1000.0 * told).astype(np.int64) >> shift, bins - 1)
+            rows += (state * bins + age).tolist()
+        return np.array(rows + [OFF * bins] * (self.n_agents - len(rows)), np.int64)
 
     def _check(self, seen: Counters) -> None:
         there = seen.idle + seen.talk + seen.wrap + seen.on_break
@@ -156,6 +212,8 @@ class CounterFloor:
             raise PacerError(
                 f"counters: {len(seen.windows)} windows; the rule has {len(self.tables.windows)}"
             )
+        if seen.ages is not None:
+            _check_ages(seen.ages, seen)
         last = self._last
         if last is not None and (
             seen.at_ms < last.at_ms
@@ -176,3 +234,13 @@ class CounterFloor:
                 self.estimates.settle(0, 0)
             self.estimates.settle(seen.picked_up - last.picked_up, seen.finished - last.finished)
         self._last = seen
+
+
+def _check_ages(ages: Ages, seen: Counters) -> None:
+    for name, told in ages._asdict().items():
+        n = getattr(seen, name)
+        if len(told) != n or not all(0.0 <= age <= _OLDEST_S for age in told):
+            raise PacerError(
+                f"counters: ages of {name!r}: {len(told)} of {n}; give one number of seconds from "
+                f"0 to {_OLDEST_S:g} for each"
+            )

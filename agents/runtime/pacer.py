@@ -145,6 +145,19 @@ class Pacer(Floor):
         """What the budget loop multiplies the policy's knob by; 1 without a loop."""
         return 1.0 if self._budget is None else self._budget.factor
 
+    @property
+    def needs_ages(self) -> bool:
+        """Whether counters must come with the ages of calls and agents."""
+        kinds = (self._features, self._table_features)
+        by_features = any(features is not None and features.needs_ages for features in kinds)
+        policy = self.policy
+        return by_features or policy.answers == "theta" or policy.base_theta is not None
+
+    @property
+    def needs_events(self) -> bool:
+        """Whether counters are not enough, not even with ages: it observes the set `wide`."""
+        return self._wide
+
     # --- deciding -------------------------------------------------------------------------------
 
     def open_session(self, session: Session, at_ms: int | None = None) -> None:
@@ -183,14 +196,18 @@ class Pacer(Floor):
             now_ms: the caller's clock [ms]; None: that of the counters.
 
         Raises:
-            PacerError: the policy needs the ages of calls, or the counters cannot be.
+            PacerError: the policy needs ages that are not given or the set `wide`, or the counters
+                cannot be.
         """
-        kinds = (self._features, self._table_features)
-        ages = any(features is not None and features.needs_ages for features in kinds)
-        if ages or self.policy.answers == "theta" or self.policy.base_theta is not None:
+        if self.needs_events:
             raise PacerError(
-                f"policy {self.policy.name!r} needs the ages of calls and agents, which counters "
-                "do not have; tell the pacer the events, or export a policy of the 'counters' set "
+                f"policy {self.policy.name!r} observes the set 'wide', which is not to be had from "
+                "counters; tell the pacer the events"
+            )
+        if self.needs_ages and seen.ages is None:
+            raise PacerError(
+                f"policy {self.policy.name!r} needs the ages of calls and agents; give `ages` with "
+                "the counters, tell the pacer the events, or export a policy of the 'counters' set "
                 "with 'dials' or 'vicidial_level' actions"
             )
         now_ms = seen.at_ms if now_ms is None else now_ms

@@ -19,6 +19,7 @@ measured (docs/pacer.md); no probability is proven.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -83,6 +84,36 @@ def most_in_flight(
     return idle + (budget + cap_millionths * idle) // (UNIT - cap_millionths)
 
 
+class Limit:
+    """The test over all windows of a rule, from plain counts: what any shield here is made of.
+
+    Args:
+        caps: silent / answered of each window; 1: no limit.
+    """
+
+    def __init__(self, caps: Sequence[float]) -> None:
+        self._caps = [(w, math.floor(c * UNIT + 1e-6)) for w, c in enumerate(caps) if c < 1.0]
+
+    def room(
+        self, idle: int, waiting: int, windows: Sequence[tuple[float, float]], to_come: int = 0
+    ) -> int:
+        """Most calls that may be in flight, in every window.
+
+        Args:
+            idle: idle agents who count.
+            waiting: answered callees who wait for an agent; they count as silent.
+            windows: (silent, answered) of each of the rule's windows, without those who wait.
+            to_come: answered calls that are borrowed in the first window.
+        """
+        room = None
+        for w, cap in self._caps:
+            seen, seen_answered = windows[w]
+            silent, answered = math.ceil(seen) + waiting, int(seen_answered) + waiting
+            most = most_in_flight(idle, silent, answered, cap, to_come if w == 0 else 0)
+            room = most if room is None else min(room, most)
+        return idle if room is None else room
+
+
 class Shield:
     """A shield over the windows of a floor's rule.
 
@@ -99,13 +130,12 @@ class Shield:
         self._floor = floor
         tables = floor.tables
         first = tables.cap if settings.cap is None else settings.cap
-        caps = [first, *(window.cap for window in tables.windows[1:])]
-        self._caps = [(w, math.floor(cap * UNIT + 1e-6)) for w, cap in enumerate(caps) if cap < 1.0]
         if first >= 1.0:
             raise PacerError(
                 "shield: the rule has no limit on the silent rate; give the shield a cap, for "
                 "example 0.03"
             )
+        self._limit = Limit([first, *(window.cap for window in tables.windows[1:])])
         pace = settings.answers_per_agent_s
         self._pace = tables.answers_per_agent_s if pace is None else pace
         self._settled_ms = tables.settled_ms
@@ -116,15 +146,8 @@ class Shield:
         if self.settings.reserves:
             leaving = self._floor.crew.idle_leaving(view.now_ms, view.now_ms + self._settled_ms)
             idle = max(idle - leaving, 0)
-        room = None
-        for w, cap in self._caps:
-            seen, seen_answered = view.windows[w]
-            silent = math.ceil(seen) + view.waiting
-            answered = int(seen_answered) + view.waiting
-            to_come = self._borrowed(view) if w == 0 and self.settings.kind == "borrowing" else 0
-            most = most_in_flight(idle, silent, answered, cap, to_come)
-            room = most if room is None else min(room, most)
-        return idle if room is None else room
+        to_come = self._borrowed(view) if self.settings.kind == "borrowing" else 0
+        return self._limit.room(idle, view.waiting, view.windows, to_come)
 
     def _borrowed(self, view: View) -> int:
         """L, answered calls still to come in the first window, by a low estimate."""

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple
 
 from quietdial.agents.serve.asks import MAX_BODY, read_object
@@ -14,7 +14,7 @@ from quietdial.agents.serve.errors import RequestError, one_line
 from quietdial.agents.serve.inference import EXTENSIONS, HEADER, Model
 from quietdial.agents.serve.metrics import CONTENT_TYPE
 from quietdial.agents.serve.openapi import document
-from quietdial.agents.serve.service import Service
+from quietdial.agents.serve.service import Reply, Service
 
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
@@ -33,6 +33,10 @@ class Answer(NamedTuple):
     body: bytes
     kind: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+
+
+Handled = Answer | Coroutine[Any, Any, bytes]
+"""A response, or what ends in the body of one."""
 
 
 class Asked(NamedTuple):
@@ -62,13 +66,13 @@ class Api:
 
     Args:
         service: what answers.
-        model_of: the model of the bundle in use.
+        model_of: the model of the bundle in use; a rule is none.
     """
 
-    def __init__(self, service: Service, model_of: Callable[[], Model]) -> None:
+    def __init__(self, service: Service, model_of: Callable[[], Model | None]) -> None:
         self._service = service
         self._model_of = model_of
-        self._plain: dict[str, tuple[tuple[str, ...], Callable[[Asked], Answer]]] = {
+        self._plain: dict[str, tuple[tuple[str, ...], Callable[[Asked], Handled]]] = {
             "/healthz": (_GET, self._health),
             "/metrics": (_GET, self._metrics),
             "/openapi.json": (_GET, self._openapi),
@@ -109,11 +113,21 @@ class Api:
             if asked.headers.get("content-encoding", "identity") != "identity":
                 raise RequestError("Content-Encoding: must be identity", 415)
 
-    def answer(self, asked: Asked) -> Answer:
-        """Answer a whole, checked request."""
+    def answer(self, asked: Asked) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer a whole, checked request, at once or when what it waits for is there."""
         try:
             _, handler = self._route(asked.path)
             found = handler(asked)
+        except RequestError as error:
+            found = self.refusal(error, asked)
+        if not isinstance(found, Answer):
+            return self._later(found, asked)
+        self._service.metrics.requests.add("http", str(found.status))
+        return found
+
+    async def _later(self, reply: Coroutine[Any, Any, bytes], asked: Asked) -> Answer:
+        try:
+            found = Answer(200, await reply)
         except RequestError as error:
             found = self.refusal(error, asked)
         self._service.metrics.requests.add("http", str(found.status))
@@ -128,7 +142,7 @@ class Api:
             headers = (("Allow", ", ".join(self._route(asked.path)[0])),)
         return Answer(error.status, _json({"error": one_line(str(error))}), JSON, headers)
 
-    def _route(self, path: str) -> tuple[tuple[str, ...], Callable[[Asked], Answer]]:
+    def _route(self, path: str) -> tuple[tuple[str, ...], Callable[[Asked], Handled]]:
         found = self._plain.get(path)
         if found is not None:
             return found
@@ -137,6 +151,8 @@ class Api:
             raise RequestError(f"{path[:80]}: there is no such path; see /openapi.json", 404)
         name, version, verb = match.groups()
         model = self._model_of()
+        if model is None:
+            raise RequestError(f"{path[:80]}: a rule is served, which is no model", 404)
         if name != model.name or version not in (None, model.version):
             raise RequestError(f"{path[:80]}: the model is {model.name}, {model.version}", 404)
         if verb == "/infer":
@@ -147,8 +163,9 @@ class Api:
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def _post(self, asked: Asked, handler: Callable[[Mapping[str, Any]], bytes]) -> Answer:
-        return Answer(200, handler(read_object(asked.body)))
+    def _post(self, asked: Asked, handler: Callable[[Mapping[str, Any]], Reply]) -> Handled:
+        reply = handler(read_object(asked.body))
+        return Answer(200, reply) if isinstance(reply, bytes) else reply
 
     def _health(self, _: Asked) -> Answer:
         health = self._service.health()

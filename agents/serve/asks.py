@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from quietdial.agents.bundle.errors import BundleError
 from quietdial.agents.bundle.strict import read_json
-from quietdial.agents.runtime.counters import Counters
+from quietdial.agents.runtime.counters import Ages, Counters
 from quietdial.agents.runtime.ledger_protocol import OUTCOMES, Outcome
 from quietdial.agents.serve.errors import RequestError
 
@@ -26,6 +26,8 @@ PERSON: Final = r"^[0-9a-f]{32,64}$"
 DAY: Final = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$"
 MAX_FEATURES: Final = 512
 MAX_WINDOWS: Final = 16
+MAX_AGE_S: Final = 1e6
+"""Longest time that a call or an agent is as it is, seconds."""
 MAX_COUNT: Final = 100_000
 MAX_TOTAL: Final = 10**12
 """Largest count that only grows."""
@@ -56,6 +58,7 @@ class Ask(NamedTuple):
         features: the policy's inputs by name.
         present: agents logged in and not on break; None: not told.
         base_dials: what the base rule of a residual policy would dial; None: not told.
+        windows: (silent, answered) of each of the rule's windows; None: not told.
     """
 
     campaign: str
@@ -67,6 +70,7 @@ class Ask(NamedTuple):
     features: Mapping[str, float]
     present: int | None = None
     base_dials: int | None = None
+    windows: tuple[tuple[float, float], ...] | None = None
 
 
 COUNTERS: Final = tuple(
@@ -74,8 +78,13 @@ COUNTERS: Final = tuple(
 )
 """Counters that every snapshot holds, each a whole number; `windows` besides."""
 
-MORE_COUNTERS: Final = tuple(name for name in Counters._field_defaults if name != "list_left")
-"""Counters that are 0 if they are not told; `list_left` is 1."""
+MORE_COUNTERS: Final = tuple(
+    name for name in Counters._field_defaults if name not in ("list_left", "ages")
+)
+"""Counters that are 0 if they are not told; `list_left` is 1, `ages` are not known."""
+
+AGES: Final = Ages._fields
+"""What `ages` may tell; what is not there has none."""
 
 
 class Snapshot(NamedTuple):
@@ -131,7 +140,8 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 def ask_of(value: Mapping[str, Any]) -> Ask:
     """Check a request for a decision (`RequestError`: the first field that is wrong)."""
-    _fields(value, ("campaign", "seq", "observed_at", *_COUNTS, "features"), _MORE_COUNTS)
+    needed = ("campaign", "seq", "observed_at", *_COUNTS, "features")
+    _fields(value, needed, (*_MORE_COUNTS, "windows"))
     features = value["features"]
     if not isinstance(features, dict) or len(features) > MAX_FEATURES:
         raise RequestError(f"features: must be an object of at most {MAX_FEATURES} numbers")
@@ -153,6 +163,7 @@ def ask_of(value: Mapping[str, Any]) -> Ask:
         features,
         _whole(value, "present") if "present" in value else None,
         _whole(value, "base_dials") if "base_dials" in value else None,
+        _windows(value["windows"]) if "windows" in value else None,
     )
 
 
@@ -163,7 +174,7 @@ def snapshot_of(value: Mapping[str, Any]) -> Snapshot:
     counters = value["counters"]
     if not isinstance(counters, dict):
         raise RequestError("counters: must be an object")
-    _fields(counters, (*COUNTERS, "windows"), (*MORE_COUNTERS, "list_left"))
+    _fields(counters, (*COUNTERS, "windows"), (*MORE_COUNTERS, "list_left", "ages"))
     told: dict[str, Any] = {name: _whole(counters, name, MAX_TOTAL) for name in COUNTERS}
     told |= {name: _whole(counters, name) for name in MORE_COUNTERS if name in counters}
     if "list_left" in counters:
@@ -171,6 +182,8 @@ def snapshot_of(value: Mapping[str, Any]) -> Snapshot:
         if type(share) not in (int, float) or not 0 <= share <= 1:
             raise RequestError("list_left: must be a number from 0 to 1")
         told["list_left"] = float(share)
+    if "ages" in counters:
+        told["ages"] = _ages(counters["ages"])
     told["windows"] = _windows(counters["windows"])
     observed_at = _moment(value, "observed_at")
     campaign = _text(value, "campaign", _CAMPAIGN, CAMPAIGN)
@@ -202,6 +215,18 @@ def _windows(value: Any) -> tuple[tuple[float, float], ...]:
         silent, answered = (_whole(window, name, MAX_TOTAL) for name in ("silent", "answered"))
         found.append((float(silent), float(answered)))
     return tuple(found)
+
+
+def _ages(value: Any) -> Ages:
+    if not isinstance(value, dict):
+        raise RequestError("ages: must be an object of lists")
+    _fields(value, (), AGES)
+    for name, ages in value.items():
+        if not isinstance(ages, list) or not all(
+            type(age) in (int, float) and 0 <= age <= MAX_AGE_S for age in ages
+        ):
+            raise RequestError(f"ages: {name} must be a list of seconds, 0 to {MAX_AGE_S:.0f}")
+    return Ages(**{name: tuple(map(float, ages)) for name, ages in value.items()})
 
 
 def told_of(value: Mapping[str, Any]) -> Told:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import h11
 from quietdial.agents.serve.api import Answer, Api, Asked, Token
 from quietdial.agents.serve.asks import MAX_BODY
 from quietdial.agents.serve.errors import RequestError, one_line
-from quietdial.agents.serve.service import Service
+from quietdial.agents.serve.service import Reply, Service
 
 MAX_HEAD: Final = 16 * 1024
 """Largest request line with headers, bytes."""
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._talk: _Lines | _Http | None = None
         self._again: asyncio.Handle | None = None
+        self._held: asyncio.Task[Any] | None = None
         self._full = False
         self._ended = False
 
@@ -117,8 +119,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self._full = False
-        self._transport.resume_reading()
-        self._go_on()
+        self._rest()
 
     # --- what the two kinds use -----------------------------------------------------------------
 
@@ -140,6 +141,19 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes."""
         self._transport.write(data)
+
+    def hold(self, reply: Coroutine[Any, Any, Any], tell: Callable[[Any], None]) -> None:
+        """Answer nothing more until a reply is there; then tell it, and go on."""
+        self._held = self._loop.create_task(reply)
+        self._transport.pause_reading()
+
+        def go_on(task: asyncio.Task[Any]) -> None:
+            self._held = None
+            if not self._ended and not task.cancelled():
+                tell(task.result())
+                self._rest()
+
+        self._held.add_done_callback(go_on)
 
     def wait(self) -> None:
         """A request is done: the next one has its full time again."""
@@ -171,7 +185,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Answer a slice of what is there; the rest after the others had their turn."""
         self._again = None
-        if self._ended or self._full or self._talk is None:
+        if self._ended or self._full or self._held is not None or self._talk is None:
             return
         if self._talk.answer(SLICE) and not self._ended:
             self._transport.pause_reading()
@@ -179,7 +193,7 @@ class Connection(asyncio.Protocol):
 
     def _rest(self) -> None:
         self._go_on()
-        if self._again is None and not self._full and not self._ended:
+        if self._again is None and self._held is None and not self._full and not self._ended:
             self._transport.resume_reading()
 
 
@@ -196,7 +210,7 @@ class _Lines:
     def answer(self, most: int) -> bool:
         """Answer up to so many lines; whether there may be more."""
         replies = []
-        more, at = True, 0
+        more, held, at = True, False, 0
         for _ in range(most):
             end = self._buffer.find(b"\n", at)
             if end < 0 or end - at > MAX_BODY:
@@ -205,27 +219,48 @@ class _Lines:
             line = bytes(self._buffer[at:end])
             at = end + 1
             if line.strip():
-                replies.append(self._one(line))
+                reply = self._one(line)
+                if not isinstance(reply, bytes):
+                    self._c.hold(reply, self._tell)
+                    more, held = False, True
+                    break
+                replies.append(reply)
         del self._buffer[:at]
         if replies:
             self._c.write(b"".join(replies))
             self._c.wait()
-        if not more and len(self._buffer) > MAX_BODY:
+        if not more and not held and len(self._buffer) > MAX_BODY:
             self._c.write(
                 _refused(RequestError(f"line: at most {MAX_BODY} bytes are allowed", 413))
             )
             self._c.close("too_long")
         return more
 
-    def _one(self, line: bytes) -> bytes:
-        requests = self._c.service.metrics.requests
+    def _tell(self, reply: bytes) -> None:
+        self._c.write(reply)
+        self._c.wait()
+
+    def _one(self, line: bytes) -> Reply:
         try:
             reply = self._c.service.line(line)
         except RequestError as error:
-            requests.add("lines", str(error.status))
-            return _refused(error)
-        requests.add("lines", "200")
+            return self._refused(error)
+        if not isinstance(reply, bytes):
+            return self._later(reply)
+        self._c.service.metrics.requests.add("lines", "200")
         return reply
+
+    async def _later(self, reply: Coroutine[Any, Any, bytes]) -> bytes:
+        try:
+            line = await reply
+        except RequestError as error:
+            return self._refused(error)
+        self._c.service.metrics.requests.add("lines", "200")
+        return line
+
+    def _refused(self, error: RequestError) -> bytes:
+        self._c.service.metrics.requests.add("lines", str(error.status))
+        return _refused(error)
 
 
 class _Http:
@@ -281,10 +316,14 @@ class _Http:
                     self._body.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage) and self._asked is not None:
                 asked = self._asked._replace(body=b"".join(self._body))
-                if self._refusal is None:
-                    self._send(self._c.api.answer(asked), asked)
-                else:
+                if self._refusal is not None:
                     self._refuse(self._refusal)
+                    return self._turn()
+                answer = self._c.api.answer(asked)
+                if not isinstance(answer, Answer):
+                    self._c.hold(answer, partial(self._tell, asked))
+                    return False
+                self._send(answer, asked)
                 return self._turn()
             else:  # the client has closed, or upgrades to what is not spoken here
                 self._c.close("ended")
@@ -330,6 +369,10 @@ class _Http:
             body = self._h.send(h11.Data(data=answer.body)) or b""
         end = self._h.send(h11.EndOfMessage()) or b""
         self._c.write(head + body + end)
+
+    def _tell(self, asked: Asked, answer: Answer) -> None:
+        self._send(answer, asked)
+        self._turn()
 
     def _turn(self) -> bool:
         """Make ready for the next request on the same connection."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.bundle.errors import BundleError
-from quietdial.agents.bundle.evaluate import Answers, Inputs
+from quietdial.agents.bundle.evaluate import Answers, Inputs, PlainPolicy
 from quietdial.agents.bundle.load import Bundle
 from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.runtime.ledger_protocol import Outcome
+from quietdial.agents.runtime.shield import Limit
 from quietdial.agents.serve.asks import Ask, Snapshot
 from quietdial.agents.serve.errors import ServeError
 from quietdial.agents.serve.pacing import Paced, Pacing, slug
@@ -32,6 +34,9 @@ GUARD_ANSWERED: Final = 100
 
 KNOWN_CALLS: Final = 4096
 """Calls of a campaign that are remembered, so that an outcome told twice counts once."""
+
+_BROKEN: Final = (BundleError, ArithmeticError, ValueError, LookupError)
+"""What a network or table raises whose numbers were damaged in memory."""
 
 _HOUR_S: Final = 3600
 HOURS: Final = 24
@@ -158,31 +163,31 @@ class BundleDecider:
     """A bundle's policy behind its own guards.
 
     The guards are those of the contract: age of the features, envelope, least agents, cold start,
-    and the silent rate of the outcomes that were told.
+    and the silent rate. Where the request tells the counts of the rule's windows, cold start and
+    silent rate go by them, and the deterministic shield stands behind every answer; else they go by
+    the outcomes that were told. A threshold or a rule cannot be asked by features: it needs the
+    ages of calls, which come with counters.
 
     Args:
         bundle: a loaded bundle.
         cold_start: answered calls of a campaign before the policy is asked; None: as it says.
 
     Raises:
-        ServeError: its answer cannot be computed from features alone.
+        ServeError: neither features nor counters are enough for it.
     """
 
     def __init__(self, bundle: Bundle, cold_start: int | None = None) -> None:
         contract = bundle.contract
         action, policy = contract["action"], bundle.policy
-        if policy is None or action["unit"] not in (CALLS, LEVEL):
-            raise ServeError(
-                f"bundle {bundle.manifest['name']!r}: its answer ({action['kind']}, in "
-                f"{action['unit']}) is not a number of calls or a level, so it cannot be served; "
-                "export a policy with residual, residual_choice, dials or vicidial_level actions"
-            )
         self.bundle = bundle
+        self._pacing = Pacing(bundle, cold_start)
         self.name = str(bundle.manifest["name"])
         self.bundle_id = bundle.bundle_id
         self.signer = bundle.signer or ""
-        self.unit = str(action["unit"])
-        self.highest = float(action["highest"])
+        self.unit, self.highest = str(action["unit"]), float(action["highest"])
+        self._by_features = policy is not None and self.unit in (CALLS, LEVEL)
+        if not self._by_features:
+            self.unit, self.highest = CALLS, self._most_calls()
         timing, guards = contract["timing"], contract["guards"]
         self.lease_s = float(timing["lease_s"])
         self.max_age_s = float(timing["max_observation_age_s"])
@@ -190,14 +195,22 @@ class BundleDecider:
         self.interval_s = float(timing["decision_interval_s"])
         self.policy = policy
         self.features = tuple(str(feature["name"]) for feature in contract["features"])
-        self._base = policy.decode.base
-        self._sample = policy.decode.read == "sample"
+        self._base = policy is not None and policy.decode.base
+        self._sample = policy is not None and policy.decode.read == "sample"
         self._min_agents = int(guards["min_agents"])
         self._cold = int(guards["cold_start_answered"]) if cold_start is None else cold_start
         self._silent_max = float(guards["silent_rate_max"])
         self._present = tuple(float(end) for end in contract["envelope"]["present"])
-        self._pacing = Pacing(bundle, cold_start)
-        self._memory = 0 if policy.memory is None else int(contract["recurrent"]["size"])
+        self._caps = [float(window["cap"]) for window in contract["regulation"]["windows"]]
+        self._limit = Limit(self._caps)
+        remembers = policy is not None and policy.memory is not None
+        self._memory = int(contract["recurrent"]["size"]) if remembers else 0
+
+    def _most_calls(self) -> float:
+        try:
+            return float(self._pacing.most_calls())
+        except PacerError as error:
+            raise ServeError(f"bundle {self.name!r} cannot be served: {error}") from None
 
     def fallback(self, ask: Ask, reason: str, detail: str) -> Verdict:
         """One line for each idle agent."""
@@ -225,7 +238,30 @@ class BundleDecider:
         return Verdict(answer, decision.mode, reason, decision.reason, guards=decision.guards)
 
     def decide(self, ask: Ask, campaign: Campaign, now_s: float) -> Verdict:
-        """Decide by the policy, or fall back."""
+        """Decide by the policy, or fall back; the shield stands behind either."""
+        told = ask.windows
+        if told is None:
+            return self._decided(ask, campaign, now_s)
+        if len(told) != len(self._caps):
+            detail = f"{len(told)} windows; the rule has {len(self._caps)}"
+            return self.fallback(ask, "counters_refused", detail)
+        verdict = self._decided(ask, campaign, now_s)
+        room = self._limit.room(ask.idle, ask.waiting, told)
+        allowed = max(room - ask.in_flight, 0)
+        if self.unit == CALLS:
+            if verdict.answer > allowed:
+                return verdict._replace(answer=float(allowed), guards=("shield",))
+        elif verdict.answer > 1.0 and ask.present is not None:
+            calls = int(verdict.answer * ask.present) - ask.in_flight - ask.waiting
+            if calls > allowed:
+                return verdict._replace(answer=1.0, guards=("shield",))
+        return verdict
+
+    def _decided(self, ask: Ask, campaign: Campaign, now_s: float) -> Verdict:
+        policy = self.policy
+        if policy is None or not self._by_features:
+            detail = "a threshold or rule needs the ages of calls; ask /v1/pace, with ages"
+            return self.fallback(ask, "needs_counters", detail)
         guard = self._guard(ask, campaign, now_s)
         if guard is not None:
             return self.fallback(ask, *guard)
@@ -235,11 +271,11 @@ class BundleDecider:
             name = str(error.args[0])
             return self.fallback(ask, "missing_feature", f"{name} was not told")
         try:
-            answers = self.policy.answer(inputs)
-        except (BundleError, ArithmeticError, ValueError) as error:
+            answers = policy.answer(inputs)
+        except _BROKEN as error:
             return self._by_table(ask, inputs, type(error).__name__)
         if not answers.valid[0]:
-            return self.fallback(ask, "out_of_range", self._why_invalid(ask))
+            return self.fallback(ask, "out_of_range", self._why_invalid(ask, policy))
         answer = float(answers.answer[0])
         if not (math.isfinite(answer) and 0.0 <= answer <= self.highest):
             return self._by_table(ask, inputs, f"answer {answer}")
@@ -254,7 +290,7 @@ class BundleDecider:
         if table is not None:
             try:
                 answers = table.answer(inputs)
-            except (BundleError, ArithmeticError, ValueError):
+            except _BROKEN:
                 answers = None
             if answers is not None and answers.valid[0]:
                 answer = float(answers.answer[0])
@@ -275,6 +311,10 @@ class BundleDecider:
             low, high = self._present
             if not low <= ask.present <= high:
                 return "outside_envelope", f"{ask.present} agents; trained with {low:g} to {high:g}"
+        elif self.unit == LEVEL and ask.windows is not None:
+            return "missing_feature", "present was not told; the shield needs it for a level"
+        if ask.windows is not None:
+            return self._guard_by(ask.windows)
         counts = campaign.counts
         counts.look(now_s)
         if counts.answered < self._cold:
@@ -283,6 +323,15 @@ class BundleDecider:
             rate = counts.silent / counts.answered
             if rate > self._silent_max:
                 return "silent_rate", f"{rate:.4f} silent in 24 h; guard at {self._silent_max:g}"
+        return None
+
+    def _guard_by(self, windows: Sequence[tuple[float, float]]) -> tuple[str, str] | None:
+        """Cold start and caps by the windows' own counts, as the pacer has them."""
+        if windows[0][1] < self._cold:
+            return "cold_start", f"{windows[0][1]:g} answered calls; {self._cold} are needed"
+        for (silent, answered), cap in zip(windows, self._caps, strict=True):
+            if cap < 1.0 and answered >= self._cold and silent > cap * answered:
+                return "cap_reached", f"{silent:g} of {answered:g} silent; the cap is {cap:g}"
         return None
 
     def _inputs(self, ask: Ask, campaign: Campaign) -> Inputs:
@@ -306,8 +355,8 @@ class BundleDecider:
             hidden = cell = np.zeros((1, self._memory))
         return Inputs(obs, base, uniform, hidden, cell)
 
-    def _why_invalid(self, ask: Ask) -> str:
-        ends = zip(self.features, self.policy.low, self.policy.high, strict=True)
+    def _why_invalid(self, ask: Ask, policy: PlainPolicy) -> str:
+        ends = zip(self.features, policy.low, policy.high, strict=True)
         for name, low, high in ends:
             if not low <= np.float32(ask.features[name]) <= high:
                 return f"{name} = {ask.features[name]:g}; {low:g} to {high:g} is allowed"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietdial.agents.bundle.errors import BundleError
-from quietdial.agents.bundle.evaluate import Inputs
+from quietdial.agents.bundle.evaluate import Inputs, PlainPolicy
 from quietdial.agents.bundle.graph import Port, ports_in, ports_out
 from quietdial.agents.bundle.load import Bundle
 from quietdial.agents.serve.asks import MAX_NUMBER, read_object
@@ -48,13 +48,12 @@ class Model:
     """A bundle's policy as a model of the protocol.
 
     Args:
-        bundle: a loaded bundle with a policy.
+        bundle: a loaded bundle.
+        policy: its policy.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        if bundle.policy is None:
-            raise RequestError("this bundle has no policy", 404)
-        self.policy = bundle.policy
+    def __init__(self, bundle: Bundle, policy: PlainPolicy) -> None:
+        self.policy = policy
         self.name = str(bundle.manifest["name"])
         self.version = str(bundle.manifest["version"])
         self.inputs = ports_in(self.policy)
@@ -286,3 +285,8 @@ def _flat(data: Any, shape: list[int], name: str) -> list[Any]:
             raise RequestError(f"{name}: data must be numbers, or rows of {shape[1]}")
         return [one for row in data for one in row]
     return data
+
+
+def model_of(bundle: Bundle) -> Model | None:
+    """The bundle's policy as a model; None: it is a rule."""
+    return None if bundle.policy is None else Model(bundle, bundle.policy)

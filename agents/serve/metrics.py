@@ -123,6 +123,12 @@ class Metrics:
         self.reloads = Family(
             "quietdial_reloads_total", "counter", "Bundles offered while running.", ("result",)
         )
+        self.secrets = Family(
+            "quietdial_secrets_total",
+            "counter",
+            "Token and certificate read again while running.",
+            ("what", "result"),
+        )
         self.connections = Family("quietdial_connections", "gauge", "Open connections.", ("face",))
         self.refused = Family(
             "quietdial_connections_closed_total",

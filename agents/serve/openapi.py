@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from quietdial.agents.runtime.ledger_protocol import OUTCOMES
 from quietdial.agents.serve.asks import (
+    AGES,
     CALL,
     CAMPAIGN,
     COUNTERS,
     DAY,
     FEATURE,
+    MAX_AGE_S,
     MAX_COUNT,
     MAX_FEATURES,
     MAX_NUMBER,
@@ -34,6 +36,15 @@ _TOTAL: Final[Part] = {"type": "integer", "minimum": 0, "maximum": MAX_TOTAL}
 _MOMENT: Final[Part] = {"type": "number", "minimum": 0, "maximum": MAX_TIME_S}
 _NUMBER: Final[Part] = {"type": "number", "minimum": -MAX_NUMBER, "maximum": MAX_NUMBER}
 
+_AGES: Final[Part] = {
+    "type": "array",
+    "items": {"type": "number", "minimum": 0, "maximum": MAX_AGE_S},
+}
+_AGES_SAY: Final = (
+    "how long each dial in flight and each agent has been as it is [s], as many numbers as its "
+    "counter says; for residual and threshold policies, the set full and the rule marginal"
+)
+
 
 def _object(needed: Part, more: Mapping[str, Any] | None = None, **rest: Any) -> Part:
     return {
@@ -47,6 +58,14 @@ def _object(needed: Part, more: Mapping[str, Any] | None = None, **rest: Any) ->
 
 def _said(part: Part, text: str) -> Part:
     return {**part, "description": text}
+
+
+_WINDOWS: Final[Part] = {
+    "type": "array",
+    "maxItems": MAX_WINDOWS,
+    "items": _object({"silent": _TOTAL, "answered": _TOTAL}),
+    "description": "counts of each of the rule's windows, without those who wait",
+}
 
 
 def _schemas(unit: str) -> Part:
@@ -77,6 +96,7 @@ def _schemas(unit: str) -> Part:
             {
                 "present": _said(_COUNT, "agents logged in and not on break"),
                 "base_dials": _said(_COUNT, "what the base rule of a residual policy would dial"),
+                "windows": _said(_WINDOWS, _WINDOWS["description"] + "; then the shield stands"),
             },
         ),
         "Reply": _object(
@@ -119,16 +139,12 @@ def _schemas(unit: str) -> Part:
                 "counters": _object(
                     {
                         **dict.fromkeys(COUNTERS, _TOTAL),
-                        "windows": {
-                            "type": "array",
-                            "maxItems": MAX_WINDOWS,
-                            "items": _object({"silent": _TOTAL, "answered": _TOTAL}),
-                            "description": "counts of each of the rule's windows",
-                        },
+                        "windows": _WINDOWS,
                     },
                     {
                         **dict.fromkeys(MORE_COUNTERS, _COUNT),
                         "list_left": {"type": "number", "minimum": 0, "maximum": 1},
+                        "ages": _object({}, dict.fromkeys(AGES, _AGES), description=_AGES_SAY),
                     },
                 ),
             }
@@ -242,15 +258,14 @@ def _operation(
     return found
 
 
-def document(model: Model, unit: str) -> Part:
+def document(model: Model | None, unit: str) -> Part:
     """The OpenAPI document of a sidecar that serves this model.
 
     Args:
-        model: the bundle as a model.
+        model: the bundle as a model; None: a rule, which is none.
         unit: unit of its answers to a dialer.
     """
     posted = (400, 413, 415)
-    one = f"/v2/models/{model.name}"
     paths: Part = {
         "/v1/decide": {"post": _operation("decide", "how many calls now", "Reply", posted, "Ask")},
         "/v1/pace": {
@@ -266,7 +281,7 @@ def document(model: Model, unit: str) -> Part:
         "/v2/health/live": {"get": _operation("live", "is it up", "Flag", ())},
         "/v2/health/ready": {"get": _health("ready", "may it be asked", "Flag")},
     }
-    for place, tag in ((one, ""), (f"{one}/versions/{model.version}", "_version")):
+    for place, tag in _places(model):
         paths[place] = {"get": _operation(f"model{tag}", "metadata of the policy", "Model", (404,))}
         paths[f"{place}/ready"] = {
             "get": _health(f"model_ready{tag}", "may the policy be asked", "Flag", (404,))
@@ -281,7 +296,9 @@ def document(model: Model, unit: str) -> Part:
     text = {"text/plain": {"schema": {"type": "string"}}}
     paths["/metrics"] = {"get": _operation("metrics", "counters for Prometheus", "Error", ())}
     paths["/metrics"]["get"]["responses"]["200"]["content"] = text
-    schemas = {**_schemas(unit), "Inference": request_schema(model)}
+    schemas = _schemas(unit)
+    if model is not None:
+        schemas["Inference"] = request_schema(model)
     schemas["Inferring"] = {
         "type": "object",
         "required": ["name", "version", "extensions"],
@@ -305,6 +322,13 @@ def document(model: Model, unit: str) -> Part:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _places(model: Model | None) -> tuple[tuple[str, str], ...]:
+    if model is None:
+        return ()
+    one = f"/v2/models/{model.name}"
+    return (one, ""), (f"{one}/versions/{model.version}", "_version")
 
 
 def _health(name: str, says: str, schema: str, refusals: Sequence[int] = ()) -> Part:

@@ -15,6 +15,7 @@ from quietdial.agents.bundle.load import Bundle
 from quietdial.agents.runtime.bundled import pacer_of, tables_of
 from quietdial.agents.runtime.calendar_session import calendar_session
 from quietdial.agents.runtime.decision import Decision
+from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.runtime.memory_ledger import MemoryLedger
 from quietdial.agents.runtime.pacer import Pacer
 from quietdial.agents.serve.asks import Snapshot
@@ -54,6 +55,16 @@ class Pacing:
         self._changes: dict[str, Any] = {"keeps_decisions": False}
         if cold_start is not None:
             self._changes["cold_start_answered"] = cold_start
+
+    def most_calls(self) -> int:
+        """Most calls of one decision (`PacerError`: counters are not enough for this bundle)."""
+        pacer = pacer_of(self._bundle, MemoryLedger(), **self._changes)
+        if pacer.needs_events:
+            raise PacerError(
+                "it observes the set 'wide', which no request here carries; embed the pacer "
+                "(quietdial.agents.runtime), which takes a dialer's events"
+            )
+        return pacer.tables.max_dials
 
     def paced(self, snapshot: Snapshot, before: Paced | None) -> Paced:
         """The campaign's pacer in the session that the snapshot names.

@@ -13,7 +13,6 @@ import pwd
 import resource
 import signal
 import socket
-import ssl
 import stat
 import time
 from collections.abc import Callable
@@ -22,12 +21,13 @@ from typing import Final
 
 from quietdial.agents.bundle.errors import BundleError
 from quietdial.agents.bundle.load import load_bundle
-from quietdial.agents.serve.api import Api, Token
+from quietdial.agents.serve.api import Api
 from quietdial.agents.serve.books import Books
 from quietdial.agents.serve.connections import Connection, Limits
 from quietdial.agents.serve.decider import BundleDecider
 from quietdial.agents.serve.errors import ServeError
-from quietdial.agents.serve.inference import Model
+from quietdial.agents.serve.inference import model_of
+from quietdial.agents.serve.secrets import Secrets
 from quietdial.agents.serve.service import Service
 from quietdial.agents.serve.settings import Settings
 
@@ -52,7 +52,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._decider = self._load()
-        self._model = Model(self._decider.bundle)
+        self._model = model_of(self._decider.bundle)
         self.service = Service(
             self._decider, state=settings.state, max_campaigns=settings.max_campaigns
         )
@@ -60,6 +60,7 @@ class Server:
         self._loading: asyncio.Task[None] | None = None
         self._again = False
         self._place = self._look()
+        self._secrets: Secrets | None = None
         self._stop = asyncio.Event()
 
     def _load(self) -> BundleDecider:
@@ -89,6 +90,12 @@ class Server:
             return
         self._loading = asyncio.get_running_loop().create_task(self._reload())
 
+    def _renew(self) -> None:
+        """SIGHUP: token, certificate and bundle anew."""
+        if self._secrets is not None:
+            self._secrets.renew()
+        self.reload()
+
     async def _reload(self) -> None:
         reloads = self.service.metrics.reloads
         _notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -97,7 +104,7 @@ class Server:
             self._place = self._look()
             try:
                 decider = await asyncio.to_thread(self._load)
-                model = Model(decider.bundle)
+                model = model_of(decider.bundle)
             except (BundleError, ServeError, OSError) as error:
                 reloads.add("refused")
                 log.error("bundle refused, the old one stays: %s", error)
@@ -147,14 +154,14 @@ class Server:
                 )
             if asked.http is not None:
                 host, port = asked.http
-                token = None if asked.token is None else Token(asked.token)
-                limits = Limits(asked.max_connections, asked.idle_s, token, local_only=asked.local)
+                limits = Limits(asked.max_connections, asked.idle_s, None, local_only=asked.local)
+                self._secrets = secrets = Secrets(asked, limits, self.service.metrics)
                 servers.append(
                     await loop.create_server(
                         self._maker(limits, lines=False),
                         host,
                         port,
-                        ssl=_tls(asked),
+                        ssl=secrets.context,
                         ssl_handshake_timeout=10.0 if asked.tls_cert is not None else None,
                     )
                 )
@@ -165,7 +172,7 @@ class Server:
             if asked.ledger is not None and asked.ledger_key is not None:
                 self.service.books = Books(asked.ledger, asked.ledger_key)
                 stack.callback(self.service.books.close)
-            loop.add_signal_handler(signal.SIGHUP, self.reload)
+            loop.add_signal_handler(signal.SIGHUP, self._renew)
             for stop in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(stop, self._stop.set)
             watch = loop.create_task(self._watch())
@@ -190,18 +197,6 @@ def _allow_files(n: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < n:
         most = n if hard == resource.RLIM_INFINITY else min(n, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-
-
-def _tls(asked: Settings) -> ssl.SSLContext | None:
-    if asked.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(asked.tls_cert, asked.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ServeError(f"TLS: {asked.tls_cert} and {asked.tls_key}: {error}") from None
-    return context
 
 
 def _unix_socket(path: Path, group: str | None) -> socket.socket:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from quietdial.agents.serve.asks import Ask, ask_of, read_object, snapshot_of, told_of
+from quietdial.agents.serve.asks import Ask, Told, ask_of, read_object, snapshot_of, told_of
 from quietdial.agents.serve.books import Books
 from quietdial.agents.serve.decider import HOURS, Campaign, Decider, Verdict
 from quietdial.agents.serve.metrics import Metrics
@@ -18,12 +20,15 @@ from quietdial.agents.serve.metrics import Metrics
 FORGET_S: Final = 3600.0
 """A campaign not heard of for so long gives its place away when all places are taken."""
 
+Reply = bytes | Coroutine[Any, Any, bytes]
+"""A line, or what ends in one."""
+
 STOP_FILE: Final = "stop"
 _STOP_LOOK_S: Final = 0.1
 
 
 class Service:
-    """Answers requests; one thread, no waiting.
+    """Answers requests; one thread. Only an outcome may wait, for the ledger.
 
     Args:
         decider: who decides; may be exchanged at any moment by :meth:`use`.
@@ -76,23 +81,33 @@ class Service:
         snapshot = snapshot_of(value)
         return self._decided(snapshot.ask, partial(self.decider.pace, snapshot))
 
-    def outcome(self, value: Mapping[str, Any]) -> bytes:
-        """Count what became of a dial (`RequestError` as above)."""
+    def outcome(self, value: Mapping[str, Any]) -> Reply:
+        """Count what became of a dial (`RequestError` as above).
+
+        With a ledger the answer comes when it is on the disk; the wait may end in a `RequestError`.
+        """
         told = told_of(value)
-        now_s = time.time()
-        at_s = min(told.at, now_s)
+        at_s = min(told.at, time.time())
         campaign = self._campaign(told.campaign)
-        new = None
         if self.books is not None:
-            new = self.books.settled(told.campaign, told.call, at_s, told.outcome)
+            kept = self.books.settled(told.campaign, told.call, at_s, told.outcome)
+            if kept is not None:
+                return self._when_kept(kept, told._replace(at=at_s), campaign)
+        return self._counted(told._replace(at=at_s), campaign, None)
+
+    async def _when_kept(self, kept: Future[bool], told: Told, campaign: Campaign | None) -> bytes:
+        new: bool = await asyncio.wrap_future(kept)
+        return self._counted(told, campaign, new)
+
+    def _counted(self, told: Told, campaign: Campaign | None, new: bool | None) -> bytes:
         counted = campaign is not None and new is not False
         if campaign is not None and new is not False:
-            counted = campaign.counts.add(told.call, at_s, told.outcome) or new is True
+            counted = campaign.counts.add(told.call, told.at, told.outcome) or new is True
         if counted:
             self.metrics.outcomes.add(told.outcome)
         return _line({"campaign": told.campaign, "counted": counted})
 
-    def line(self, data: bytes) -> bytes:
+    def line(self, data: bytes) -> Reply:
         """Answer one line: an outcome has the field `outcome`, a snapshot `counters`."""
         value = read_object(data)
         if "outcome" in value:

@@ -34,6 +34,7 @@ class Settings:
         http: host and port for HTTP; None: none.
         local: whether the host is this machine's loopback.
         token: secret that HTTP requests must carry; None: none needed.
+        token_file: where it is read again.
         tls_cert: certificate chain (PEM).
         tls_key: its key.
         state: folder with the stop file; None: none.
@@ -55,6 +56,7 @@ class Settings:
     http: tuple[str, int] | None = None
     local: bool = True
     token: bytes | None = None
+    token_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     state: Path | None = None
@@ -140,6 +142,7 @@ def settings_of(args: Sequence[str]) -> Settings:
         given["ledger_key"] = asked.ledger_key or Path(f"{asked.ledger}.key")
     if asked.token_file is not None:
         given["token"] = read_token(asked.token_file)
+        given["token_file"] = asked.token_file.absolute()
     if asked.http is not None:
         given["http"] = address = _address(asked.http)
         given["local"] = local = is_local(address[0])

@@ -8,25 +8,29 @@ from pathlib import Path
 import numpy as np
 
 from quietdial.agents.bundle.describe import Seen
-from quietdial.agents.bundle.write import write_policy
+from quietdial.agents.bundle.write import Distilled, write_policy
 from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.agents.policy import LearnedAction, PolicySpec
 from quietdial.envs.pacing.control import THETAS
 from quietdial.envs.pacing.spec import N_LEVELS, observation_fields
 from quietdial.envs.scenario import load_scenario
+from quietdial.experiments.export import distilled_tree
 
 SCENARIO = "italy-50"
 _WIDTH = 64
 _SEEN = 256
 
 
-def make_bundle(out: Path, seed: int, action: LearnedAction = "dials") -> Path:
+def make_bundle(
+    out: Path, seed: int, action: LearnedAction = "dials", *, table: bool = False
+) -> Path:
     """Write an unsigned bundle of a policy with drawn weights over the observation `counters`.
 
     Args:
         out: the folder.
         seed: seed of the weights.
-        action: kind of action, `dials` or `vicidial_level`; `threshold`, which cannot be served.
+        action: kind of action, `dials`, `vicidial_level` or `threshold`.
+        table: whether it ships a distilled table, of eight rules.
     """
     scenario = load_scenario(SCENARIO)
     fields = observation_fields("counters")
@@ -50,4 +54,7 @@ def make_bundle(out: Path, seed: int, action: LearnedAction = "dials") -> Path:
     policy = LearnedPolicy(layers, spec, training={"config": {"seed": seed}})
     obs = np.stack([rng.uniform(f.low, f.high, _SEEN) for f in fields], 1).astype(np.float32)
     seen = Seen(obs, present=(1.0, 50.0), answer_rate=(0.2, 0.4), handle_s=(100.0, 300.0))
-    return write_policy(policy, scenario, out, seen=seen, vectors=200)
+    shipped = None
+    if table:
+        shipped = Distilled(distilled_tree(policy, obs, 8), {"figures": [], "tolerance": "none"})
+    return write_policy(policy, scenario, out, seen=seen, table=shipped, vectors=200)

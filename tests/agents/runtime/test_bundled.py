@@ -13,6 +13,7 @@ from quietdial.agents.rules.vicidial import VICIdial
 from quietdial.agents.runtime.bundled import pacer_of, settings_of
 from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.runtime.memory_ledger import MemoryLedger
+from quietdial.agents.runtime.shield import ShieldSettings
 from quietdial.agents.runtime_feed import LogFeed
 from quietdial.agents.runtime_tables import pacing_tables
 from quietdial.envs.pacing import log
@@ -20,7 +21,7 @@ from quietdial.envs.pacing.params import SHIELD_RATE_PER_S
 from quietdial.envs.pacing.spec import observation_fields
 from quietdial.envs.pacing.state import LOGGED
 from quietdial.envs.pacing.world import World
-from quietdial.envs.scenario import load_scenario
+from quietdial.envs.scenario import changed, load_scenario
 
 OPEN = {
     "cold_start_answered": 0,
@@ -108,6 +109,17 @@ def test_pacer_of__obeys_the_contract_and_the_operator(make_policy, scenario, tm
     pacer = pacer_of(bundle, MemoryLedger(), lease_ms=5000, n_agents=12)
     assert (pacer.settings.lease_ms, pacer.crew.n_agents) == (5000, 12)
     assert bundle.bundle_id[:12] in pacer.policy.name
+
+
+def test_pacer_of__a_rule_without_a_cap_is_paced_without_a_shield(make_policy, scenario, tmp_path):
+    free = changed(scenario, rule={"cap": 1.0})
+    policy = make_policy(action="dials")
+    folder = write_policy(policy, free, tmp_path / "b", seen=seen_of(), vectors=100)
+    bundle = load_bundle(folder, unsigned=True)
+    assert settings_of(bundle).shield is None
+    assert agreed(bundle, policy, free) > 100
+    pacer = pacer_of(bundle, MemoryLedger(), shield=ShieldSettings(cap=0.02))
+    assert pacer.shield is not None
 
 
 def test_bundle__a_damaged_pacing_json_is_refused(make_policy, scenario, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from quietdial.agents.runtime.budget import BudgetLoop, BudgetSettings
 from quietdial.agents.runtime.calendar_session import calendar_session
-from quietdial.agents.runtime.counters import Counters
+from quietdial.agents.runtime.counters import Ages, Counters
 from quietdial.agents.runtime.decision import Envelope, PacerSettings
 from quietdial.agents.runtime.errors import PacerError
 from quietdial.agents.runtime.evaluator import MarginalEvaluator, RatioEvaluator
@@ -334,7 +334,8 @@ def test_ratio_policy(tables):
 
 def counted(**given) -> Counters:
     """Counters of an empty floor, some of them given."""
-    plain = dict.fromkeys(Counters._fields, 0) | {"windows": ((0.0, 0.0),), "list_left": 1.0}
+    plain = dict.fromkeys(Counters._fields, 0)
+    plain |= {"windows": ((0.0, 0.0),), "list_left": 1.0, "ages": None}
     return Counters(**{**plain, **given})
 
 
@@ -357,6 +358,9 @@ def test_counters_never_fall(tables):
         (lambda t: Session(5, 4, 6, 7), "must be in order"),
         (lambda t: settings_for(lease_ms=0), "lease_ms = 0"),
         (lambda t: make(t, MarginalEvaluator()).decide_from(counted()), "needs the ages"),
+        (lambda t: make(t, Said("wide")).decide_from(counted()), "observes the set 'wide'"),
+        (lambda t: make(t).decide_from(counted(talk=2, ages=Ages(talk=(1.0,)))), "'talk': 1 of 2"),
+        (lambda t: make(t).decide_from(counted(wrap=1, ages=Ages(wrap=(-1.0,)))), "'wrap': 1 of 1"),
         (lambda t: make(t).decide_from(counted(talk=11)), "11 agents of 10"),
         (lambda t: make(t).decide_from(counted(waiting=-1)), "least count -1"),
         (lambda t: make(t).decide_from(counted(windows=())), "0 windows; the rule has 1"),

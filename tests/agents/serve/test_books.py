@@ -2,9 +2,12 @@
 
 import datetime
 import json
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,73 @@ def test_missing_ledger__is_an_error_and_never_a_new_one(
     assert done.returncode == 2
     assert "none.key" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_slow_disk__makes_outcomes_wait_and_no_decision(
+    bundles: tuple[Path, Path], ledger: Path
+) -> None:
+    features, at = example_features(bundles[0]), time.time()
+    with running(bundles[0], ["--ledger", str(ledger)]) as made:
+        assert tell(made, "c-0", "conversation", at) is True
+        lock = sqlite3.connect(ledger, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")  # the sidecar cannot write now
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = [
+                pool.submit(tell, made, call, "conversation", at) for call in ("c-0", "c-1", "c-2")
+            ]
+            waits = []
+            for seq in range(80):
+                begin_s = time.perf_counter()
+                ask = example_ask(features, "it-1", seq)
+                assert made.request("POST", "/v1/decide", ask, JSON)[0] == 200
+                waits.append(time.perf_counter() - begin_s)
+            assert not any(one.done() for one in outcomes[1:])
+            lock.execute("ROLLBACK")
+            assert [one.result(30) for one in outcomes] == [False, True, True]
+        assert sorted(waits)[len(waits) // 2] < 0.5
+        lock.close()
+
+
+def test_decisions__are_on_the_disk_a_second_later_though_they_are_few(
+    bundles: tuple[Path, Path], ledger: Path
+) -> None:
+    features = example_features(bundles[0])
+    with running(bundles[0], ["--ledger", str(ledger)]) as made:
+        for seq in range(3):
+            made.request("POST", "/v1/decide", example_ask(features, "it-1", seq), JSON)
+        end_s = time.monotonic() + 20
+        while kept(ledger) < 3 and time.monotonic() < end_s:
+            time.sleep(0.05)
+        made.kill()
+    assert kept(ledger) == 3
+
+
+def kept(ledger: Path) -> int:
+    connection = sqlite3.connect(ledger.as_uri() + "?mode=ro", uri=True)
+    try:
+        found: int = connection.execute("SELECT count(*) FROM decisions").fetchone()[0]
+    finally:
+        connection.close()
+    return found
+
+
+def test_lines__are_answered_in_order_though_some_wait_for_the_disk(
+    bundles: tuple[Path, Path], ledger: Path
+) -> None:
+    features, n = example_features(bundles[0]), 40
+    with running(bundles[0], ["--ledger", str(ledger)]) as made:
+        lines = []
+        for i in range(n):
+            outcome = {"campaign": "it-1", "call": f"c-{i}", "at": time.time(), "outcome": "cut"}
+            if i == 7:
+                outcome["at"] = 0.0  # before the campaign's first day
+            lines += [json.dumps(outcome).encode() + b"\n", example_ask(features, "it-1", i)]
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(made.socket))
+            connection.sendall(b"".join(lines))
+            reader = connection.makefile("rb")
+            replies = [json.loads(reader.readline()) for _ in range(2 * n)]
+    assert [reply["seq"] for reply in replies[1::2]] == list(range(n))
+    assert [reply.get("counted") for reply in replies[::2]] == [i != 7 or None for i in range(n)]
+    assert replies[14]["status"] == 409

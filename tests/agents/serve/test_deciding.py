@@ -15,7 +15,7 @@ from quietdial.agents.bundle.evaluate import Inputs
 from quietdial.agents.bundle.load import Bundle, load_bundle
 from quietdial.agents.serve import service as service_module
 from quietdial.agents.serve.decider import BundleDecider
-from quietdial.agents.serve.errors import RequestError, ServeError
+from quietdial.agents.serve.errors import RequestError
 from quietdial.agents.serve.service import Service
 from quietdial.experiments.sidecar.bundles import make_bundle
 from quietdial.experiments.sidecar.process import example_features
@@ -54,6 +54,13 @@ def ask(bundles: tuple[Path, Path]) -> Ask:
 def told(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     reply: dict[str, Any] = json.loads(service.decide(request))
     return reply
+
+
+def settled(service: Service, outcome: dict[str, Any]) -> bool:
+    reply = service.outcome(outcome)
+    assert isinstance(reply, bytes)  # without a ledger there is nothing to wait for
+    found: bool = json.loads(reply)["counted"]
+    return found
 
 
 def test_answers__are_the_policys_own(service: Service, bundle: Bundle, ask: Ask) -> None:
@@ -135,7 +142,7 @@ def test_cold_start__is_progressive_until_enough_calls_were_answered(
 def test_silent_rate__above_the_guard_ends_the_policys_word(service: Service, ask: Ask) -> None:
     def outcome(i: int, what: str) -> None:
         fields = {"campaign": "it-1", "call": f"c-{i}", "at": time.time(), "outcome": what}
-        assert json.loads(service.outcome(fields)) == {"campaign": "it-1", "counted": True}
+        assert settled(service, fields)
 
     for i in range(96):
         outcome(i, "conversation")
@@ -145,7 +152,7 @@ def test_silent_rate__above_the_guard_ends_the_policys_word(service: Service, as
     assert reply["reason"] == "silent_rate"
     assert told(service, ask(campaign="it-2"))["fallback"] is False
     again = {"campaign": "it-1", "call": "c-96", "at": time.time(), "outcome": "cut"}
-    assert json.loads(service.outcome(again))["counted"] is False
+    assert not settled(service, again)
     for i in range(100, 150):
         outcome(i, "conversation")
     assert told(service, ask(seq=2))["fallback"] is False
@@ -190,10 +197,11 @@ def test_level__is_answered_in_lines_per_agent(ask: Ask, tmp_path: Path) -> None
     assert told(service, ask(observed_at=0.0))["answer"] == 1
 
 
-def test_threshold__cannot_be_served(tmp_path: Path) -> None:
+def test_threshold__needs_counters_and_still_gets_a_number(ask: Ask, tmp_path: Path) -> None:
     bundle = load_bundle(make_bundle(tmp_path / "threshold", 3, "threshold"), unsigned=True)
-    with pytest.raises(ServeError, match="is not a number of calls or a level"):
-        BundleDecider(bundle)
+    reply = told(Service(BundleDecider(bundle)), ask())
+    assert (reply["reason"], reply["answer"], reply["unit"]) == ("needs_counters", 3, "new calls")
+    assert "/v1/pace, with ages" in reply["detail"]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +220,8 @@ def test_threshold__cannot_be_served(tmp_path: Path) -> None:
         {"features": {"idle_few": True}},
         {"features": {"Idle": 1}},
         {"features": {"idle_few": 1e16}},
+        {"windows": [3]},
+        {"windows": 1},
         {"telephone": "+39"},
     ],
 )

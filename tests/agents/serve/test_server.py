@@ -376,23 +376,16 @@ def test_refuses_to_start_with_one_line(tmp_path: Path) -> None:
         settings_of(["bundle", "--socket", "s"])
 
 
+def make_certificate(cert: Path, key: Path) -> None:
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    make += ["-nodes", "-days", "2", "-keyout", str(key), "-out", str(cert)]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*make, *names], check=True, capture_output=True)
+
+
 def test_other_machines__need_token_and_tls(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     cert, key, token = (tmp_path / name for name in ("cert.pem", "key.pem", "token"))
-    make = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*make, *names, *files], check=True, capture_output=True)
+    make_certificate(cert, key)
     token.write_text("0123456789" * 4 + "\n")
     token.chmod(0o600)
     port = free_port()
@@ -418,6 +411,55 @@ def test_other_machines__need_token_and_tls(bundles: tuple[Path, Path], tmp_path
         assert status("/healthz", {}) == 200
         assert made.get("/healthz")[0] == 200  # the socket's own rights are enough
         assert b"0123456789" not in made.log.read_bytes()
+
+
+def test_token_and_certificate__are_read_again_and_bad_ones_refused(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key, token = (tmp_path / name for name in ("cert.pem", "key.pem", "token"))
+    make_certificate(cert, key)
+    token.write_text("a" * 40)
+    token.chmod(0o600)
+    port = free_port()
+    flags = ["--http", f"0.0.0.0:{port}", "--token-file", str(token)]
+    flags += ["--tls-cert", str(cert), "--tls-key", str(key)]
+    with running(bundles[0], flags) as made:
+
+        def shown() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", port), timeout=5)
+
+        def status(secret: str) -> int:
+            context = ssl._create_unverified_context()
+            connection = HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+            connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {secret}"})
+            found = connection.getresponse().status
+            connection.close()
+            return found
+
+        def renewed(result: str) -> None:
+            names = [
+                f'quietdial_secrets_total{{what="{what}",result="{result}"}}'
+                for what in ("token", "certificate")
+            ]
+            made.signal(signal.SIGHUP)
+            end_s = time.monotonic() + 20
+            while time.monotonic() < end_s and not all(made.metric(name) for name in names):
+                time.sleep(0.02)
+            assert [made.metric(name) for name in names] == [1, 1]
+
+        first = shown()
+        assert first == cert.read_text()
+        token.write_text("short")
+        key.write_text("no key")
+        renewed("refused")
+        assert shown() == first
+        assert (status("a" * 40), status("short")) == (200, 401)
+        make_certificate(cert, key)
+        token.write_text("b" * 40)
+        renewed("ok")
+        assert shown() == cert.read_text() != first
+        assert (status("a" * 40), status("b" * 40)) == (401, 200)
+        assert b"bbbbbbbb" not in made.log.read_bytes()
 
 
 def test_rights__are_given_up_for_good(bundles: tuple[Path, Path], tmp_path: Path) -> None:
