@@ -344,10 +344,10 @@ def judge(
     levels = {name: found.against(name).utilisation for name in RULES}
     gaps = {name: found.against(name).difference for name in RULES}
     for name in RULES:
-        its = found.against(name)
-        if not its.reached and 0.0 < its.rate < 1.0:  # held against it where it is
+        faced = found.against(name)
+        if not faced.reached and 0.0 < faced.rate < 1.0:  # held against it where it is
             gaps[f"{name}, at its own rate"] = gaps[name]
-            gaps[name] = compared(generalists, (name,), its.rate).against(name).difference
+            gaps[name] = compared(generalists, (name,), faced.rate).against(name).difference
     learnt = None
     watched = {"generalist": [one.policy for one in found.learned]}
     missed = [f"{row.name} at {100 * row.rate:.2f} %" for row in found.facing if not row.reached]
