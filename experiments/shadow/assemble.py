@@ -14,7 +14,9 @@ from quietdial.experiments.shadow.behaviour import CERTAIN, N_FOLDS, Behaviour, 
 from quietdial.experiments.shadow.estimates import Blocks
 
 CLUSTER_S: Final = 1800.0
-"""Blocks of the same half-hour are one cluster."""
+"""Blocks of the same half-hour are one cluster where there are few days."""
+LEAST_DAYS: Final = 8
+"""From so many days on, a day is a cluster: its half-hours are alike."""
 LEAST_CHANCE: Final = 1e-3
 """A fitted probability below this counts as this."""
 
@@ -118,6 +120,8 @@ def blocks_of(days: Sequence[Shadowed], chances: Sequence[Floats], horizon: int)
         ):
             parts[name].append(values[:used].reshape(n, horizon))
         number = (day.at_ms[:used:horizon] // round(1000 * CLUSTER_S)).astype(np.int64)
+        if len(days) >= LEAST_DAYS:
+            number = np.zeros_like(number)
         _, number = np.unique(number, return_inverse=True)
         cluster.append(number + n_clusters)
         n_clusters += int(number.max()) + 1

@@ -178,7 +178,8 @@ class Report:
         rows = [
             f"The policy takes over at the start of each block of {self.horizon_s:g} s for its "
             f"first decisions, then the incumbent goes on. The incumbent's probabilities {origin}. "
-            "95 % intervals; changes are policy minus incumbent on the same blocks.",
+            "95 % intervals; changes are policy minus incumbent on the same blocks. With fewer "
+            "than 8 days an interval is for these very days, not for others.",
             "",
             "| Decisions | Blocks | Effective | Mean weight | Silent % | Change | Utilisation % "
             "| Change |",

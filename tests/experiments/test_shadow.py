@@ -24,7 +24,7 @@ from quietdial.envs.pacing.spec import N_RESIDUALS, observation_fields
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.cli import main
-from quietdial.experiments.shadow.assemble import chances_of
+from quietdial.experiments.shadow.assemble import blocks_of, chances_of
 from quietdial.experiments.shadow.drift import feature_drift
 from quietdial.experiments.simulate import simulate
 
@@ -195,6 +195,19 @@ def test_chances_of__are_recorded_fitted_or_refused() -> None:
     assert fitted.of_days[0][drawn == 1].mean() == pytest.approx(0.3, abs=0.03)
     always = chances_of([day_of(obs, 0 * drawn, np.nan, agrees=False)])
     assert "looks deterministic" in always.refused
+
+
+def test_blocks_of__have_days_for_clusters_where_there_are_enough() -> None:
+    placed = np.ones(7200, np.int64)
+    day = day_of(np.zeros((7200, 2)), placed, 0.5, agrees=True)
+    few = blocks_of([day] * 3, [day.incumbent_p] * 3, 120)
+    many = blocks_of([day] * 9, [day.incumbent_p] * 9, 120)
+    assert few is not None
+    assert many is not None
+    assert (few.ratio.shape, len(np.unique(few.cluster))) == ((180, 120), 12)
+    assert (many.ratio.shape, len(np.unique(many.cluster))) == ((540, 120), 9)
+    assert np.all(many.ratio == 2.0)
+    assert blocks_of([day], [day.incumbent_p], 7201) is None
 
 
 def test_feature_drift__is_none_on_the_days_of_training_and_large_elsewhere(bundle: Path) -> None:
