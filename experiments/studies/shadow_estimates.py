@@ -30,8 +30,8 @@ FIRST_SEED: Final = 7_900_000
 WORLDS: Final = ("study-stat-10", "study-real-10")
 HORIZON: Final = 120
 DECISIONS: Final = (1, 15, 30)
-SETS, DAYS = 40, 3
-"""Estimates that are made, and days that each has."""
+SETS, DAYS = 40, 8
+"""Estimates that are made, and days that each has; a day is a cluster, as in the verb."""
 TRUTH_DAYS: Final = 120
 SHARE: Final = 0.05
 HOURS: Final = 4.0
@@ -123,8 +123,7 @@ def estimates_of(played: Played, n_sets: int, days: int, decisions: int) -> list
 
         n = len(cut(played.ratio))
         per_day = n // days
-        half_hour = np.arange(per_day) * HORIZON // 1800
-        cluster = np.concatenate([half_hour + 1000 * day for day in range(days)])
+        cluster = np.repeat(np.arange(days), per_day)
         blocks = Blocks(
             cut(played.ratio),
             cut(played.outcomes["answered"]),
