@@ -353,6 +353,24 @@ class LearnedPolicy:
             u, past = draw(past, hash_of(obs))
         return self._answer(numbers, u, factor), Recall(hidden, cell, past)
 
+    def probabilities(
+        self, obs: NDArray[Any], state: object | None = None
+    ) -> NDArray[np.float64] | None:
+        """How probable each action is at observations, (B, n); None for continuous actions.
+
+        Args:
+            obs: float32 (B, F).
+            state: as for :meth:`act`.
+        """
+        if self.spec.action == "theta":
+            return None
+        recall = state if isinstance(state, Recall) else Recall()
+        numbers = self._numbers(obs, recall, None)[0]
+        if self.deployed != "sampled":
+            return np.asarray(np.eye(numbers.shape[1])[numbers.argmax(axis=1)])
+        shares = np.exp(numbers - numbers.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
     def _answer(
         self,
         numbers: NDArray[np.float64],

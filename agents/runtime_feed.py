@@ -33,6 +33,7 @@ from quietdial.envs.pacing.params import (
     STOPS,
     WALL_S,
     WORKED,
+    Params,
 )
 from quietdial.envs.pacing.state import (
     BREAK,
@@ -68,7 +69,7 @@ class LogFeed:
         self.events = 0
         self._n = world.params.n
         self._held = self._n[AT_LIMIT] == HOLD
-        self._planned = bool(self._n[HAS_SHIFTS]) or len(world.params.sessions) > 1
+        self._planned = has_plans(world.params)
 
     def after_step(self) -> None:
         """Tell what has happened since the last call, up to the clock of now."""
@@ -85,23 +86,7 @@ class LogFeed:
 
     def session_of(self, number: int) -> Session:
         """The session of that number."""
-        params = self._world.params
-        row = [int(value) for value in params.sessions[number]]
-        windows = tuple(int(w) for w in params.windows[number])
-        begins = []
-        for w, of_window in enumerate(windows):
-            first = int(np.flatnonzero(params.windows[:, w] == of_window)[0])
-            begins.append(int(params.sessions[first, OPENS]))
-        return Session(
-            opens_ms=row[OPENS],
-            dial_from_ms=row[DIALS_FROM],
-            dial_until_ms=row[STOPS],
-            closes_ms=row[CLOSES],
-            windows=windows,
-            begins_ms=tuple(begins),
-            spent_ms=row[WORKED] - row[SPAN_FROM],
-            span_ms=row[SPAN_UNTIL] - row[SPAN_FROM],
-        )
+        return session_of(self._world.params, number)
 
     def _event(self, t: int, code: int, number: int, a: int, b: int, c: int) -> None:
         told, call = self._told, str(number)
@@ -144,31 +129,66 @@ class LogFeed:
         return "lunch" if due and not still_due else STATES[state]
 
     def _plan_all(self, session: int) -> None:
-        """At an opening: lunches are known, and who takes inbound calls only."""
-        params = self._world.params
-        row = params.sessions[session]
-        for agent in range(int(self._n[N_AGENTS])):
-            lunch_s = int(params.shifts[agent, LUNCH_S])
-            lunch = int(row[OPENS]) + (lunch_s - int(row[WALL_S])) * 1000
-            self._told.plan(
-                str(agent),
-                lunch_ms=lunch if lunch_s >= 0 and self._planned else None,
-                inbound_only=bool(params.shifts[agent, SPARE_GROUP]),
-            )
+        tell_lunches(self._world.params, self._told, session)
 
     def _plan(self, agent: int, t: int) -> None:
-        """An agent logs in: the time of the log-out is known."""
-        if not self._planned:
-            return
-        params = self._world.params
-        sessions = params.sessions
-        row = sessions[np.flatnonzero(sessions[:, OPENS] <= t)[-1]]
-        out = int(row[OPENS]) + (int(params.shifts[agent, LOGOUT_S]) - int(row[WALL_S])) * 1000
-        lunch_s = int(params.shifts[agent, LUNCH_S])
-        lunch = int(row[OPENS]) + (lunch_s - int(row[WALL_S])) * 1000
-        self._told.plan(
+        tell_log_out(self._world.params, self._told, agent, t)
+
+
+def session_of(params: Params, number: int) -> Session:
+    """The session of that number, in ms since the first opening."""
+    row = [int(value) for value in params.sessions[number]]
+    windows = tuple(int(w) for w in params.windows[number])
+    begins = []
+    for w, of_window in enumerate(windows):
+        first = int(np.flatnonzero(params.windows[:, w] == of_window)[0])
+        begins.append(int(params.sessions[first, OPENS]))
+    return Session(
+        opens_ms=row[OPENS],
+        dial_from_ms=row[DIALS_FROM],
+        dial_until_ms=row[STOPS],
+        closes_ms=row[CLOSES],
+        windows=windows,
+        begins_ms=tuple(begins),
+        spent_ms=row[WORKED] - row[SPAN_FROM],
+        span_ms=row[SPAN_UNTIL] - row[SPAN_FROM],
+    )
+
+
+def has_plans(params: Params) -> bool:
+    """Whether log-outs and lunches are planned."""
+    return bool(params.n[HAS_SHIFTS]) or len(params.sessions) > 1
+
+
+def lunch_due_ms(params: Params, agent: int, session: int) -> int | None:
+    """When an agent's lunch is due in a session [ms since the first opening]; None: no lunch."""
+    lunch_s = int(params.shifts[agent, LUNCH_S])
+    if lunch_s < 0 or not has_plans(params):
+        return None
+    row = params.sessions[session]
+    return int(row[OPENS]) + (lunch_s - int(row[WALL_S])) * 1000
+
+
+def tell_lunches(params: Params, told: Floor, session: int) -> None:
+    """At an opening: lunches are known, and who takes inbound calls only."""
+    for agent in range(int(params.n[N_AGENTS])):
+        told.plan(
             str(agent),
-            out_ms=min(out, int(row[CLOSES])),
-            lunch_ms=lunch if lunch_s >= 0 else None,
+            lunch_ms=lunch_due_ms(params, agent, session),
             inbound_only=bool(params.shifts[agent, SPARE_GROUP]),
         )
+
+
+def tell_log_out(params: Params, told: Floor, agent: int, t: int) -> None:
+    """An agent logs in: the time of the log-out is known."""
+    if not has_plans(params):
+        return
+    session = int(np.flatnonzero(params.sessions[:, OPENS] <= t)[-1])
+    row = params.sessions[session]
+    out = int(row[OPENS]) + (int(params.shifts[agent, LOGOUT_S]) - int(row[WALL_S])) * 1000
+    told.plan(
+        str(agent),
+        out_ms=min(out, int(row[CLOSES])),
+        lunch_ms=lunch_due_ms(params, agent, session),
+        inbound_only=bool(params.shifts[agent, SPARE_GROUP]),
+    )

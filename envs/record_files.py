@@ -1,10 +1,11 @@
 """Records as Parquet files, streamed while a simulation runs (needs the extra `records`).
 
-A folder of records holds `calls.parquet`, `agents.parquet` and, for a scenario with inbound calls,
-`inbound.parquet`. Every column carries its unit and meaning in its field's metadata, and every
-schema says where the rows come from: the scenario's name and its whole JSON, the first seed, the
-policy, the decision interval [s] and the version of quietdial. The files appear together when the
-last row is written; an interrupted run leaves the old ones.
+A folder of records holds `calls.parquet`, `agents.parquet`, `decisions.parquet` if it was asked
+for, and, for a scenario with inbound calls, `inbound.parquet`. Every column carries its unit and
+meaning in its field's metadata, and every schema says where the rows come from: the scenario's name
+and its whole JSON, the first seed, the policy, the decision interval [s] and the version of
+quietdial. The files appear together when the last row is written; an interrupted run leaves the old
+ones.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ from pydantic import ValidationError
 
 from quietdial.envs.errors import ConfigError, MissingExtraError, RunFolderError
 from quietdial.envs.part import describe_validation_error
-from quietdial.envs.records import AGENTS, CALLS, INBOUND, Column, Records
+from quietdial.envs.records import (
+    AGENTS,
+    CALLS,
+    DECISIONS,
+    INBOUND,
+    Column,
+    DecisionRecord,
+    Records,
+)
 from quietdial.envs.scenario.world import Scenario
 from quietdial.envs.wall_clock import WallClock
 
@@ -37,14 +46,21 @@ except ModuleNotFoundError as error:
 CALLS_FILE: Final = "calls.parquet"
 AGENTS_FILE: Final = "agents.parquet"
 INBOUND_FILE: Final = "inbound.parquet"
+DECISIONS_FILE: Final = "decisions.parquet"
 ROW_GROUP: Final = 65_536
 """Rows that are kept in memory before they are written."""
 
-_TABLES: Final = {CALLS_FILE: CALLS, AGENTS_FILE: AGENTS, INBOUND_FILE: INBOUND}
+_TABLES: Final = {
+    CALLS_FILE: CALLS,
+    AGENTS_FILE: AGENTS,
+    INBOUND_FILE: INBOUND,
+    DECISIONS_FILE: DECISIONS,
+}
 _AT: Final = {
     CALLS_FILE: ("dialed_ms", "ended_ms", "connected_ms", "silent_ms"),
     AGENTS_FILE: ("from_ms", "to_ms"),
     INBOUND_FILE: ("arrived_ms", "served_ms"),
+    DECISIONS_FILE: (),
 }
 """Times that get a wall-clock column beside them when the scenario has a date."""
 
@@ -61,14 +77,15 @@ class Source(NamedTuple):
 def _type(column: Column) -> Any:
     if isinstance(column.kind, tuple):
         return pa.dictionary(pa.int8(), pa.string())
-    return {"int": pa.int32(), "ms": pa.int64(), "flag": pa.bool_()}[column.kind]
+    kinds = {"int": pa.int32(), "ms": pa.int64(), "flag": pa.bool_(), "real": pa.float64()}
+    return kinds[column.kind]
 
 
 def schema_of(name: str, scenario: Scenario, source: dict[str, str] | None = None) -> Any:
     """The `pyarrow.Schema` of one file.
 
     Args:
-        name: `CALLS_FILE`, `AGENTS_FILE` or `INBOUND_FILE`.
+        name: `CALLS_FILE`, `AGENTS_FILE`, `INBOUND_FILE` or `DECISIONS_FILE`.
         scenario: the world; with a date there are UTC columns named `*_at`.
         source: metadata of the schema.
     """
@@ -159,6 +176,7 @@ class RecordWriter:
         policy: name of the policy, with its knob.
         seed: seed of campaign 0.
         rows_per_group: rows of one Parquet row group.
+        decisions: whether there will be decisions (`add_decisions`).
     """
 
     def __init__(
@@ -169,6 +187,7 @@ class RecordWriter:
         policy: str,
         seed: int,
         rows_per_group: int = ROW_GROUP,
+        decisions: bool = False,
     ) -> None:
         source = {
             "quietdial.version": metadata.version("quietdial"),
@@ -179,6 +198,8 @@ class RecordWriter:
             "quietdial.decision_interval_s": str(scenario.episode.decision_interval_s),
         }
         names = [CALLS_FILE, AGENTS_FILE]
+        if decisions:
+            names.append(DECISIONS_FILE)
         if scenario.inbound is not None:
             names.append(INBOUND_FILE)
         self._folder = folder
@@ -214,6 +235,13 @@ class RecordWriter:
         except OSError as error:
             raise _not_written(self._folder, error) from error
 
+    def add_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
+        """Write decisions; raises `RunFolderError` when the disk refuses."""
+        try:
+            self._tables[DECISIONS_FILE].add(decisions)
+        except OSError as error:
+            raise _not_written(self._folder, error) from error
+
     def finish(self) -> list[Path]:
         """Write the rest and put the files in place; returns their paths."""
         try:
@@ -224,8 +252,9 @@ class RecordWriter:
         except OSError as error:
             raise _not_written(self._folder, error) from error
         paths = [table.path for table in self._tables.values()]
-        if INBOUND_FILE not in self._tables:
-            (self._folder / INBOUND_FILE).unlink(missing_ok=True)  # of an older run
+        for name in (INBOUND_FILE, DECISIONS_FILE):
+            if name not in self._tables:
+                (self._folder / name).unlink(missing_ok=True)  # of an older run
         self._tables.clear()
         return paths
 
@@ -269,7 +298,7 @@ def read_columns(
 
     Returns:
         One array per column, (rows,): times and numbers as int64 with -1 for none, flags as bool
-        with False for none, enumerations as text with "" for none.
+        with False for none, real numbers with NaN for none, enumerations as text with "" for none.
     """
     filters = None if campaign is None else (pc.field("campaign") == campaign)
     _open(path)
@@ -282,6 +311,8 @@ def _numpy(array: Any) -> NDArray[Any]:
         return np.array(array.fill_null("").cast(pa.string()).to_pylist(), dtype=np.str_)
     if pa.types.is_boolean(array.type):
         return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), np.bool_)
+    if pa.types.is_floating(array.type):
+        return np.asarray(array.fill_null(np.nan).to_numpy(zero_copy_only=False), np.float64)
     if pa.types.is_timestamp(array.type):
         return np.asarray(array.to_numpy(zero_copy_only=False))
     return np.asarray(array.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False))

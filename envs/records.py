@@ -4,7 +4,8 @@ With `World(..., records=True)` the kernel logs every event as a row of six whol
 `Assembler` turns the rows of one campaign into one record per call, per stretch of time that an
 agent spends in a state, and per inbound call, as soon as each is complete. What is still open at
 the end of an episode is kept and marked `censored`. The columns, their units and meanings stand in
-`CALLS`, `AGENTS` and `INBOUND`; the Parquet files (`record_files.py`) carry the same tables.
+`CALLS`, `AGENTS`, `INBOUND` and `DECISIONS`; the Parquet files (`record_files.py`) carry the same
+tables.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _LATE = 3
 _IDLE, _TALK, _WRAP, _OFF, _HELD, _AT_MACHINE, _INBOUND = 0, 1, 2, 4, 5, 6, 7
 _WITH_CALL = (_TALK, _WRAP, _HELD, _AT_MACHINE)
 
-Kind = Literal["int", "ms", "flag"] | tuple[str, ...]
+Kind = Literal["int", "ms", "flag", "real"] | tuple[str, ...]
 
 
 class Column(NamedTuple):
@@ -111,6 +112,16 @@ INBOUND: Final = (
     Column("censored", "flag", "1", "still going on at the end of the episode", False),
 )
 
+DECISIONS: Final = (
+    Column("campaign", "int", "1", "campaign (episode) that the decision belongs to", False),
+    Column("decision", "int", "1", "number of the decision within its campaign, from 0", False),
+    Column("at_ms", "ms", "ms", "when", False),
+    Column("dials", "int", "calls", "calls placed until the next decision, none reserved", False),
+    Column("probability", "real", "1", "with which just so many were placed; none: not known"),
+    Column("list_left", "real", "1", "share of the list that may still be dialed", False),
+    Column("callers", "int", "calls", "inbound callers who wait", False),
+)
+
 
 class CallRecord(NamedTuple):
     """One dial from beginning to end; columns and units as in `CALLS`."""
@@ -168,6 +179,18 @@ class InboundRecord(NamedTuple):
     talk_ms: int | None
     lost: str | None
     censored: bool
+
+
+class DecisionRecord(NamedTuple):
+    """One decision of the policy; columns and units as in `DECISIONS`."""
+
+    campaign: int
+    decision: int
+    at_ms: int
+    dials: int
+    probability: float | None
+    list_left: float
+    callers: int
 
 
 class Records(NamedTuple):

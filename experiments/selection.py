@@ -299,7 +299,8 @@ def sentence(selection: Mapping[str, Any]) -> str:
     kept = f"{n} checkpoints" if n > 1 else "1 checkpoint"
     floors = selection.get("floors")
     if floors is not None:
-        return f"{_on_floors(floors)}{'' if selection['feasible'] else 'INFEASIBLE: '}{what}."
+        said = "" if selection["feasible"] else "INFEASIBLE: "
+        return f"{said}{_on_floors(floors)}{what}."
     if selection["feasible"]:
         return f"Checkpoint after {selection['step']:,} decisions, chosen among {kept}: {what}."
     return (
@@ -314,8 +315,8 @@ def _on_floors(floors: Mapping[str, Any]) -> str:
     kept = f"{len(gains)} checkpoint{'s' if len(gains) > 1 else ''}"
     if floors["step"] == BASE_RULE:
         return (
-            f"BASE RULE: on {n} training floors none of {kept} gains on average over the base rule "
-            "without losing to it on one of them, so the policy is the base rule; "
+            f"BASE RULE: on {n} training floors no checkpoint of {len(gains)} gains on average on "
+            "the base rule without losing to it on one of them, so the policy is the base rule; "
         )
     its = gains[str(floors["step"])]
     return (

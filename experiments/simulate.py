@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,13 @@ from rich import box
 from rich.table import Table
 
 from quietdial.agents.budget import decide
+from quietdial.agents.exploring import Exploring
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules import Blend, FixedRatio, Marginal, Progressive
 from quietdial.agents.wrapped import shown_name
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.pacing.world import World
-from quietdial.envs.records import Assembler, CallRecord, Records
+from quietdial.envs.records import Assembler, CallRecord, DecisionRecord, Records
 from quietdial.envs.regulation.counting import (
     AnsweredCall,
     Counts,
@@ -32,6 +33,7 @@ from quietdial.envs.regulation.counting import (
 from quietdial.envs.regulation.rule import Rule, Window
 from quietdial.envs.scenario import Scenario
 from quietdial.envs.wall_clock import WallClock
+from quietdial.experiments.decision_notes import DecisionNotes
 from quietdial.experiments.evaluate import make_world
 from quietdial.experiments.rundir import RESULT_SCHEMA
 from quietdial.experiments.stats import Interval, mean_interval, ratio_interval
@@ -55,6 +57,11 @@ class _Logging(Protocol):
     """A world that keeps a raw log."""
 
     def drain_log(self) -> list[NDArray[np.int64]]: ...
+
+
+def exploring(policy: Policy, share: float | None, seed: int) -> Policy:
+    """The policy, exploring in that share of its decisions; None: as it is."""
+    return policy if share is None else Exploring(policy, share, seed)
 
 
 def find_policy(text: str) -> Policy:
@@ -322,9 +329,13 @@ class _Player:
     """Plays batches of episodes and collects what they leave behind."""
 
     def __init__(
-        self, policy: Policy, scenario: Scenario, sink: Callable[[Records], None] | None
+        self,
+        policy: Policy,
+        scenario: Scenario,
+        sink: Callable[[Records], None] | None,
+        note: Callable[[Sequence[DecisionRecord]], None] | None = None,
     ) -> None:
-        self.policy, self.scenario, self.sink = policy, scenario, sink
+        self.policy, self.scenario, self.sink, self.note = policy, scenario, sink, note
         self.clock = WallClock(scenario)
         self.rolls = any(window.kind == "hours" for window in scenario.rule.all_windows)
         self.logs = sink is not None or self.rolls
@@ -348,12 +359,18 @@ class _Player:
         end_ms = max(last.close_ms, 1)
         session = np.zeros(n, np.int64)
         step = 0
+        notes = None
+        if self.note is not None:
+            notes = DecisionNotes(self.policy, world, first, self.note)
         while active.any():
+            before = state
             actions, state = decide(self.policy, world, state)
+            if notes is not None:
+                notes.decided(world.observe(), before, actions)
             out = world.step(actions, active)
             done = active & (out[:, 4] > 0)
             if self.logs:
-                self._take(world, episodes)
+                self._take(world, episodes, notes, active)
             now_ms = np.rint(1000 * world.clock_s()).astype(np.int64)
             now_session = self.clock.session_of(now_ms)
             if done.any() or (now_session != session).any():
@@ -365,8 +382,17 @@ class _Player:
                 report(float(now_ms.mean()) / end_ms)
         return world.totals()
 
-    def _take(self, world: World, episodes: list[_Episode]) -> None:
-        for episode, rows in zip(episodes, cast(_Logging, world).drain_log(), strict=True):
+    def _take(
+        self,
+        world: World,
+        episodes: list[_Episode],
+        notes: DecisionNotes | None,
+        active: NDArray[np.bool_],
+    ) -> None:
+        logs = cast(_Logging, world).drain_log()
+        if notes is not None:
+            notes.played(logs, active)
+        for episode, rows in zip(episodes, logs, strict=True):
             if episode.assembler is not None and len(rows):
                 episode.assembler.feed(rows)
                 self._hand_over(episode)
@@ -463,7 +489,8 @@ def simulate(
         seed: seed of the first episode.
         n_days: episodes that are played one after the other.
         n_campaigns: episodes that are played side by side.
-        records: folder for calls.parquet, agents.parquet and inbound.parquet; None: no records.
+        records: folder for calls.parquet, agents.parquet, decisions.parquet and inbound.parquet;
+            None: no records.
         picture: PNG file for the timeline of the first episode; None: no picture.
         report: called with the share of the work that is done.
 
@@ -487,7 +514,9 @@ def simulate(
         if records is not None:
             from quietdial.envs.record_files import RecordWriter
 
-            writer = stack.enter_context(RecordWriter(records, scenario, policy=label, seed=seed))
+            writer = stack.enter_context(
+                RecordWriter(records, scenario, policy=label, seed=seed, decisions=True)
+            )
 
         def sink(new: Records) -> None:
             if writer is not None:
@@ -499,7 +528,8 @@ def simulate(
                     first_episode.agents.extend(new.agents)
 
         wants_log = writer is not None or draw is not None
-        player = _Player(policy, scenario, sink if wants_log else None)
+        note = None if writer is None else writer.add_decisions
+        player = _Player(policy, scenario, sink if wants_log else None, note)
         parts: list[Totals] = []
         for day in range(n_days):
             first = day * n_campaigns

@@ -146,6 +146,7 @@ def contract_of(policy: LearnedPolicy, scenario: Scenario, seen: Seen) -> dict[s
                 "std": _short(seen.obs[:, i].std(dtype=np.float64)),
                 "p01": _within(quantiles[0, i], feature.low, feature.high),
                 "p99": _within(quantiles[1, i], feature.low, feature.high),
+                **_distribution(seen.obs[:, i]),
             },
         }
         for i, feature in enumerate(spec.features)
@@ -181,6 +182,18 @@ def contract_of(policy: LearnedPolicy, scenario: Scenario, seen: Seen) -> dict[s
         **_obligations(scenario, spec.decision_interval_s, seen),
         "envelope": _envelope(scenario, seen, spec.floors),
     }
+
+
+def _distribution(values: NDArray[np.float32]) -> dict[str, list[float]]:
+    """Where a feature lay: edges at its deciles, and the share in each bin between them.
+
+    Edges are values that were seen, to the last bit: many features take a few values only.
+    """
+    x = values.astype(np.float64)
+    deciles = np.quantile(x, np.arange(1, 10) / 10, method="inverted_cdf")
+    edges = sorted({float(q) for q in deciles})
+    bins = np.bincount(np.searchsorted(edges, x, side="left"), minlength=len(edges) + 1)
+    return {"edges": edges, "shares": [_short(share) for share in bins / len(x)]}
 
 
 def _base(theta: float) -> dict[str, Any]:

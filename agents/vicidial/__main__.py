@@ -66,6 +66,9 @@ def parser(program: str = "python -m quietdial.agents.vicidial") -> argparse.Arg
     flags.add_argument("--renew", type=float, default=1.0, help="between two renewals [s]")
     flags.add_argument("--highest", type=float, default=4.0, help="highest level")
     flags.add_argument("--step-up", type=float, default=0.5, help="most rise at one decision")
+    flags.add_argument(
+        "--dry-run", action="store_true", help="decide beside whoever steers, write nothing"
+    )
     flags.add_argument("--clock", default="SELECT NOW(3)", help=argparse.SUPPRESS)
     return flags
 
@@ -139,6 +142,7 @@ def steer(arguments: list[str], program: str = "python -m quietdial.agents.vicid
         renew_s=asked.renew,
         highest=asked.highest,
         step_up=asked.step_up,
+        dry_run=asked.dry_run,
     )
     database = Database(login)
     reader = Reader(database, asked.campaign, begin, asked.clock)

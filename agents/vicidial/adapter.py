@@ -33,6 +33,7 @@ _STATE = (
     "FROM vicidial_campaigns AS c JOIN quietdial_guard AS g ON g.one = 1 "
     "LEFT JOIN quietdial_lease AS l ON l.campaign_id = c.campaign_id WHERE c.campaign_id = %s"
 )
+_WATCH = "SELECT auto_dial_level FROM vicidial_campaigns WHERE campaign_id = %s"
 _TAKE = (
     "UPDATE quietdial_lease SET state = 'held', holder = %s, previous_level = %s, level = %s, "
     "lease_ms = %s, valid_until = UTC_TIMESTAMP(3) + INTERVAL %s MICROSECOND, "
@@ -85,6 +86,7 @@ class State(enum.Enum):
     NO_GUARD = "no-guard"
     NO_LEASE_ROW = "not-started"
     AWAY = "away"
+    WATCHING = "watching"
 
 
 SAID: Final = {
@@ -95,6 +97,7 @@ SAID: Final = {
     State.OTHER_HOLDER: "another adapter holds the lease: nothing is written",
     State.NO_GUARD: "the dead man's switch does not run (event_scheduler=ON?): nothing is written",
     State.NO_LEASE_ROW: "the campaign was never started: run `quietdial vicidial start`",
+    State.WATCHING: "dry run: the level is VICIdial's own or the operator's, nothing is written",
     State.AWAY: "the database is away: VICIdial goes back to level 1.0 when the lease is over",
 }
 """One line for each state, written once when it begins."""
@@ -130,6 +133,7 @@ class Settings:
         highest: highest level that is ever written.
         step_up: most that the level rises at one decision; down it goes at once.
         holder: name of this adapter; empty: host and process.
+        dry_run: decide beside whoever steers, and write nothing at all.
     """
 
     campaign: str
@@ -139,6 +143,7 @@ class Settings:
     highest: float = HIGHEST
     step_up: float = 0.5
     holder: str = ""
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be kept."""
@@ -225,6 +230,9 @@ class Adapter:
     def leave(self) -> None:
         """Set the level to 1.0 and give the lease back; what cannot be done now, the event does."""
         campaign = self._settings.campaign
+        if self._settings.dry_run:
+            self._database.close()
+            return
         try:
             row = self._database.rows(_STATE, (campaign,))
             if row and row[0][2] == "held" and row[0][3] == self._holder:
@@ -236,12 +244,15 @@ class Adapter:
 
     def _tick(self) -> Tick:
         settings = self._settings
-        found = self._database.rows(_STATE, (settings.campaign,))
+        query = _WATCH if settings.dry_run else _STATE
+        found = self._database.rows(query, (settings.campaign,))
         if not found:
             raise DialerError(
                 f"campaign {settings.campaign!r} is not in vicidial_campaigns, or the set-up was "
                 "not run"
             )
+        if settings.dry_run:
+            return self._watched(_number(found[0][0]))
         method, text, state, holder, level, previous, valid, beat_age_s = found[0]
         now = _number(text)
         if state is None:
@@ -266,6 +277,14 @@ class Adapter:
         if mine and self._clock() < self._next_decision:
             return Tick(State.RUNNING, now)
         return self._decided(now, mine)
+
+    def _watched(self, now: float) -> Tick:
+        """Dry run: the policy is asked at its interval, and its answer told, not written."""
+        if self._clock() < self._next_decision:
+            return Tick(State.WATCHING, now)
+        self._next_decision = self._clock() + self._settings.interval_s
+        seen = self._reader.read()
+        return Tick(State.WATCHING, now, self._asked(seen), seen)
 
     def _decided(self, now: float, mine: bool) -> Tick:
         settings = self._settings

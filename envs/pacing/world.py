@@ -455,6 +455,24 @@ class World:
         is_open = (session[:, DIALS_FROM] <= now) & (now < session[:, STOPS])
         return np.where(is_open, lines, 0)
 
+    def dials_by_action(self) -> NDArray[np.int64]:
+        """Calls that each action would place now, (B, n), as far as hours and lines allow.
+
+        For `residual`, observe first: the base is the one last observed. A list without anybody to
+        call, or a shield, may let fewer through.
+
+        Raises:
+            ConfigError: the actions are not numbers of calls.
+        """
+        space = self.action_space
+        if not isinstance(space, Discrete) or self.action.name not in ("dials", "residual"):
+            raise ConfigError(f"action {self.action.name!r} does not name a number of calls")
+        asked = np.arange(int(space.n))[None, :] + _ONE_SHOT_OFFSET[self.action.kind]
+        if self._residual:
+            asked = asked + self.base_dials()[:, None]
+        most = np.minimum(self._open_lines(), self.scenario.max_dials)
+        return np.asarray(np.clip(asked, 0, most[:, None]), np.int64)
+
     def privileged(self) -> NDArray[np.float64]:
         """Hidden truth of every row, (B, len(spec.PRIVILEGED)) float64; see privileged.py."""
         return privileged(self.state)

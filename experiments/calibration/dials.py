@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quietdial.envs.dialer_logs import RecordedDay, RecordedDays
 from quietdial.experiments.calibration.estimates import Estimate, Findings, mean_of, share_of
 from quietdial.experiments.calibration.laws import FEWEST, Times, fit_law, mean_estimate
-from quietdial.experiments.stats.intervals import Interval, ratio_interval
+from quietdial.experiments.stats.intervals import Interval, ratio_interval, t_quantile
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -60,10 +60,15 @@ def _is_open(day: RecordedDay) -> NDArray[np.bool_]:
 
 def _shares_without_dials(days: RecordedDays, found: Findings) -> None:
     """VICIdial without its carrier log still has every outcome, only no times of dials."""
-    if days.format == "vicidial":
-        _shares(days, found)
-        for field in ("calls.answer_rate", "calls.unanswered"):
-            found.open[field] += "; the share of all dials is known, see the estimates"
+    if not days.known("calls", "ended_ms", "outcome"):
+        return
+    why = found.open.pop("calls.answer_rate")
+    found.open.pop("calls.unanswered")
+    _shares(days, found)
+    if "calls.answer_rate" not in found.open:
+        p = found.get("calls.answered_share").interval.value
+        found.values["calls.answer_rate"] = {"kind": "constant", "p": _rounded(p)}
+        found.open["calls.answer_rate.drift"] = why
 
 
 def _shares(days: RecordedDays, found: Findings) -> None:
@@ -231,21 +236,15 @@ def _answer_rate(days: RecordedDays, found: Findings) -> None:
             f"{len(moments)} days with dials; differences between days take at least {FEWEST_DAYS}"
         )
         return
-    fitted = _drift(moments)
-    rng = np.random.default_rng(0)
-    draws = [
-        _drift([moments[k] for k in rng.integers(0, len(moments), len(moments))])
-        for _ in range(N_BOOTSTRAP)
-    ]
+    fitted, lows, highs = _drift_interval(moments)
     names = (
         ("calls.answer_rate.p_low", "lowest level of a day", "1"),
         ("calls.answer_rate.p_high", "highest level of a day", "1"),
         ("calls.answer_rate.ou_sd", "sd of the log of the rate within a day", "1"),
         ("calls.answer_rate.ou_tau_s", "relaxation time of the rate within a day", "s"),
     )
-    spread = np.array(draws)
     for place, (field, what, unit) in enumerate(names):
-        lo, hi = np.quantile(spread[:, place], (0.025, 0.975)).tolist()
+        lo, hi = lows[place], highs[place]
         found.estimates.append(
             Estimate(
                 field,
@@ -255,7 +254,7 @@ def _answer_rate(days: RecordedDays, found: Findings) -> None:
                 "days",
                 0,
                 source,
-                note="interval by resampling days",
+                note="interval by leaving out days",
             )
         )
     p_low, p_high, sd, tau = fitted
@@ -310,38 +309,86 @@ def _moments(answered: FloatArray, finished: FloatArray, has: NDArray[np.bool_])
 _TAUS_S: Final = np.geomspace(300.0, 14_400.0, 40)
 
 
-def _drift(moments: list[_Moments]) -> tuple[float, float, float, float]:
-    """p_low, p_high, ou_sd and ou_tau_s from the products of rates.
+Four = tuple[float, float, float, float]
+
+
+class _Fit(NamedTuple):
+    """Mean rate, log of its second moment between days, variance within, relaxation time [s]."""
+
+    mean: float
+    between: float
+    within: float
+    tau_s: float
+
+    def levels(self) -> Four:
+        """p_low, p_high, ou_sd and ou_tau_s."""
+        low, high = _ends(self.mean, _width_of(math.exp(max(self.between, 0.0))), self.within)
+        return low, high, _sd(self.within), self.tau_s
+
+
+def _ends(mean: float, width: float, within: float) -> tuple[float, float]:
+    """p_low and p_high of a log-uniform level of a given width whose process has this mean."""
+    half = width / 2
+    centre = mean * math.exp(-max(within, 0.0) / 2) * half / math.sinh(half)
+    low = min(max(centre * math.exp(-half), 1e-4), 0.95)
+    return low, max(min(centre * math.exp(half), 0.95), low)
+
+
+def _sd(variance: float) -> float:
+    return min(math.sqrt(max(variance, 0.0)), 2.0)
+
+
+def _drift(moments: list[_Moments]) -> _Fit:
+    """Differences between days and movement within them, from the products of rates.
 
     With p(t) = p0 exp(x(t)), log p0 uniform of width w for each day, x an Ornstein-Uhlenbeck
     process: E p(t) p(t + L) / (E p)^2 = (w/2) coth(w/2) exp(sd^2 exp(-L / tau)). For each tau the
-    logarithm is a straight line in exp(-L / tau); the tau with the least squares is taken. The
-    mean is that of the days, so that a day of few spans weighs as much as another.
+    logarithm is a straight line in exp(-L / tau); the tau with the least squares is taken. (E p)^2
+    is estimated by products of different days, which have no bias.
     """
-    mean = float(np.mean([m.total / m.n for m in moments]))
+    mean_of_day = np.array([m.total / m.n for m in moments])
+    n = len(moments)
+    square = float(mean_of_day.sum() ** 2 - (mean_of_day**2).sum()) / (n * (n - 1))
     pairs = np.sum([m.pairs for m in moments], axis=0)[1:]
     products = np.sum([m.products for m in moments], axis=0)[1:]
     use = pairs > 0
     lag_s = BIN_S * np.arange(1, MOST_LAG + 1)[use]
-    c = np.log(np.maximum(products[use] / pairs[use], 1e-12) / mean**2)
-    weight = pairs[use]
-    share = weight / weight.sum()
+    c = np.log(np.maximum(products[use] / pairs[use], 1e-12) / max(square, 1e-12))
+    share = pairs[use] / pairs[use].sum()
     fade = np.exp(-lag_s / _TAUS_S[:, None])  # (taus, lags)
     f, g = fade - (fade * share).sum(axis=1, keepdims=True), c - float((c * share).sum())
     slope = np.maximum((f * g * share).sum(axis=1) / (f * f * share).sum(axis=1), 0.0)
-    base_of = ((c - slope[:, None] * fade) * share).sum(axis=1)
-    alone = (c * fade * share).sum(axis=1) / (fade * fade * share).sum(axis=1)
-    # Where days would differ by less than nothing, all of it is within the day.
-    slope = np.where(base_of < 0.0, np.maximum(alone, 0.0), slope)
-    base_of = np.maximum(base_of, 0.0)
-    error = ((c - base_of[:, None] - slope[:, None] * fade) ** 2 * share).sum(axis=1)
+    base = ((c - slope[:, None] * fade) * share).sum(axis=1)
+    error = ((c - base[:, None] - slope[:, None] * fade) ** 2 * share).sum(axis=1)
     best = int(np.argmin(error))
-    base, variance, tau = float(base_of[best]), float(slope[best]), float(_TAUS_S[best])
-    width = _width_of(math.exp(base))
-    centre = mean * math.exp(-variance / 2) / (math.sinh(width / 2) / (width / 2))
-    low = max(centre * math.exp(-width / 2), 1e-4)
-    high = min(centre * math.exp(width / 2), 0.95)
-    return low, max(high, low), min(math.sqrt(variance), 2.0), tau
+    mean = float(mean_of_day.mean())
+    return _Fit(mean, float(base[best]), float(slope[best]), float(_TAUS_S[best]))
+
+
+def _drift_interval(moments: list[_Moments]) -> tuple[Four, Four, Four]:
+    """p_low, p_high, ou_sd, ou_tau_s and their 95 % intervals by leaving out one day at a time.
+
+    Jackknife standard errors (Tukey 1958) with Student's t for the mean, for what is between days
+    and for what is within them; the ends of p_low and p_high put the ends of mean and width
+    together. The interval of tau is by resampling days.
+    """
+    fit, n = _drift(moments), len(moments)
+    without = np.array([_drift(moments[:k] + moments[k + 1 :])[:3] for k in range(n)])
+    spread = np.sqrt((n - 1) / n * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+    reach = t_quantile(n) * spread
+    lo, hi = (np.array(fit[:3]) + sign * reach for sign in (-1.0, 1.0))
+    narrow, wide = (_width_of(math.exp(max(float(end[1]), 0.0))) for end in (lo, hi))
+    least, most = max(float(lo[0]), 1e-4), float(hi[0])
+    low = _ends(least, wide, fit.within)[0], _ends(most, narrow, fit.within)[0]
+    high = _ends(least, narrow, fit.within)[1], _ends(most, wide, fit.within)[1]
+    rng = np.random.default_rng(0)
+    taus = [_drift([moments[k] for k in rng.integers(0, n, n)]).tau_s for _ in range(N_BOOTSTRAP)]
+    early, late = np.quantile(taus, (0.025, 0.975)).tolist()
+    return (
+        fit.levels(),
+        (low[0], high[0], _sd(float(lo[2])), early),
+        (low[1], high[1], _sd(float(hi[2])), late),
+    )
 
 
 def _width_of(ratio: float) -> float:

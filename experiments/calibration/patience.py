@@ -28,6 +28,7 @@ FloatArray = NDArray[np.float64]
 FEWEST: Final = 20
 """Fewest callees who hung up that a law is made of."""
 FIELD: Final = "calls.patience"
+CUT_FIELD: Final = "figure.cut_after_s"
 MISFIT: Final = 4.0
 """A formula further from the curve than so many standard errors gives way to the curve itself."""
 _KNOTS, _HALVINGS = 64, 10
@@ -48,7 +49,7 @@ def estimate_patience(days: RecordedDays, found: Findings) -> None:
             if name in day.calls.unknown
         )
         return
-    waits, lefts, n_unclear = [], [], 0
+    waits, lefts, cuts, n_unclear = [], [], [], 0
     for day in days.days:
         calls = day.calls
         person = (calls["outcome"] == "person") & (calls["waited_ms"] >= 0)
@@ -58,10 +59,26 @@ def estimate_patience(days: RecordedDays, found: Findings) -> None:
         mine = person & ~unclear & (calls["silent"] != "amd")
         waits.append(calls["waited_ms"][mine] / 1000.0)
         lefts.append(calls["silent"][mine] == "left")
+        cuts.append(calls["silent"][mine] == "cut")
     wait_s, left = np.concatenate(waits), np.concatenate(lefts)
     step = days.days[0].calls.step_ms("waited_ms") / 1000.0
     step = step if step > 0.001 else 0.0
     source = days.days[0].calls.source.get("waited_ms", "")
+    cut_s = wait_s[np.concatenate(cuts)]
+    if cut_s.size >= FEWEST:
+        lo, middle, hi = np.quantile(cut_s, (0.025, 0.5, 0.975)).tolist()
+        found.estimates.append(
+            Estimate(
+                CUT_FIELD,
+                "the dialer cuts a call after (95 % of the cuts)",
+                Interval(middle, lo, hi, cut_s.size),
+                "s",
+                "cuts",
+                0,
+                source,
+                step,
+            )
+        )
     if n_unclear > 0.05 * max(int(left.sum()), 1):
         found.open[FIELD] = (
             f"{n_unclear} dropped calls do not say who ended them (term_reason): a callee who left "

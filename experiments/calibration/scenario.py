@@ -15,7 +15,7 @@ from quietdial.envs.scenario import Scenario
 from quietdial.experiments.calibration.dials import UNANSWERED, by_half_hour, estimate_dials
 from quietdial.experiments.calibration.estimates import Findings
 from quietdial.experiments.calibration.floor import estimate_floor
-from quietdial.experiments.calibration.patience import estimate_patience
+from quietdial.experiments.calibration.patience import CUT_FIELD, estimate_patience
 
 ALWAYS_OPEN: Final[Mapping[str, str]] = {
     "calls.detection": "people taken for machines stand in the log as machines",
@@ -77,6 +77,14 @@ def calibrated(
     _set_calls(calls, found, identified)
     if base.episode.first_day is None:
         _set_episode(data["episode"], days, identified)
+    if found.has(CUT_FIELD):
+        cut = found.get(CUT_FIELD)
+        limit = base.rule.wait_limit_s
+        if abs(cut.interval.value - limit) > max(cut.resolution_s, 0.1):
+            found.open["rule.wait_limit_s"] = (
+                f"the dialer cut calls after {cut.interval.value:g} s, rule {base.rule.id} after "
+                f"{limit:g} s"
+            )
     assumptions = {
         key: text
         for key, text in base.assumptions.items()
@@ -151,13 +159,22 @@ def _set_calls(calls: dict[str, Any], found: Findings, identified: set[str]) -> 
         calls["ring_timeout_s"] = found.get("calls.ring_timeout_s").interval.value
         identified.add("calls.ring_timeout_s")
     parts: list[dict[str, Any]] = []
+    times = {part["outcome"]: part["time"] for part in calls["unanswered"]}
     for name in UNANSWERED:
         field = f"calls.unanswered.{name}"
-        if found.has(f"{field}.share") and f"{field}.time" in found.laws:
-            share = found.get(f"{field}.share").interval.value
-            parts.append({"outcome": name, "share": share, "time": _law(found, f"{field}.time")})
-        elif found.has(f"{field}.share"):
-            found.open[field] = "too few of them for a law of their times; shared out to the others"
+        if not found.has(f"{field}.share"):
+            continue
+        if f"{field}.time" in found.laws:
+            times[name] = _law(found, f"{field}.time")
+        elif name in times:
+            found.open[f"{field}.time"] = "too few times for a law, or none in the log"
+        else:
+            found.open[field] = (
+                "no law of their times here or in the base; shared out to the others"
+            )
+            continue
+        share = found.get(f"{field}.share").interval.value
+        parts.append({"outcome": name, "share": share, "time": times[name]})
     if parts:
         shares = [round(part["share"] / sum(p["share"] for p in parts), 6) for part in parts]
         shares[int(np.argmax(shares))] += 1.0 - sum(shares)

@@ -36,6 +36,7 @@ STUDIES: Final[dict[str, str]] = {
     "pacer-parity": "pacer_parity",
     "ray-node-loss": "node_loss",
     "realistic-3pct": "realistic",
+    "shadow-estimates": "shadow_estimates",
     "shield": "shield_days",
 }
 """Result and the module of this folder whose `run` makes it."""

@@ -295,7 +295,8 @@ class Found(NamedTuple):
         floor: the floor.
         generalist: its level.
         levels: level of each opponent, by name (`specialist`: mean of its seeds).
-        gaps: generalist minus opponent, by name.
+        gaps: generalist minus opponent, by name; where a rule cannot be set to the rate, both at
+            the rule's own rate, and beside it the generalist at the rate asked for minus that rule.
         learnt: specialist minus `marginal`; None outside the range.
         departures: share of decisions that differ from the base rule, by learner.
         notes: opponents and learners that do not reach the rate, in words.
@@ -322,13 +323,15 @@ def judge(
     scenario = scenario_of(floor)
     names = (*RULES, *(f"specialist-{seed}" for seed in SEEDS[: len(specialists)]))
 
-    def compared(learned: Sequence[Policy], others: Sequence[str]) -> Comparison:
+    def compared(
+        learned: Sequence[Policy], others: Sequence[str], rate: float = RATE
+    ) -> Comparison:
         by_name = dict(zip(names[len(RULES) :], specialists, strict=True))
         return compare_at_rate(
             learned,
             [by_name[name] if name in by_name else rule_named(name) for name in others],
             scenario,
-            RATE,
+            rate,
             n_tune=floor.n_tune,
             n_test=floor.n_test,
             names=others,
@@ -340,6 +343,11 @@ def judge(
     found = compared(generalists, names)
     levels = {name: found.against(name).utilisation for name in RULES}
     gaps = {name: found.against(name).difference for name in RULES}
+    for name in RULES:
+        faced = found.against(name)
+        if not faced.reached and 0.0 < faced.rate < 1.0:  # held against it where it is
+            gaps[f"{name}, at its own rate"] = gaps[name]
+            gaps[name] = compared(generalists, (name,), faced.rate).against(name).difference
     learnt = None
     watched = {"generalist": [one.policy for one in found.learned]}
     missed = [f"{row.name} at {100 * row.rate:.2f} %" for row in found.facing if not row.reached]
@@ -385,12 +393,13 @@ def figures_of(found: Found) -> list[dict[str, Any]]:
         note += f"; not at 3 %: {found.notes}"
     rows = [share_figure(f"{floor}/generalist/utilisation", found.generalist, note)]
     for name, level in found.levels.items():
-        rows.append(
-            share_figure(f"{floor}/{name}/utilisation", level, f"at {100 * RATE:g} % silent")
-        )
+        own = f"{name}, at its own rate" in found.gaps
+        at = "at its own silent rate" if own else f"at {100 * RATE:g} % silent"
+        rows.append(share_figure(f"{floor}/{name}/utilisation", level, at))
     for name, gap in found.gaps.items():
+        other = f"the generalist at {100 * RATE:g} %" if name.endswith("own rate") else "equal rate"
         rows.append(
-            share_figure(f"{floor}/generalist minus {name}", gap, "equal rate, paired by day")
+            share_figure(f"{floor}/generalist minus {name}", gap, f"{other}, paired by day")
         )
     if found.learnt is not None:
         rows.append(share_figure(f"{floor}/specialist minus marginal", found.learnt, "equal rate"))

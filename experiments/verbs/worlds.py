@@ -191,8 +191,11 @@ class SimulateArgs:
     """episodes played side by side"""
     seed: int = 0
     """seed of the first episode; the others follow"""
+    explore: float | None = None
+    """share of decisions that place one call more or fewer than the policy says, with probabilities
+    that go into the records: days that another policy can be judged by (quietdial shadow)"""
     records: Path | None = None
-    """folder for calls.parquet, agents.parquet and inbound.parquet; none: no records"""
+    """folder for calls.parquet, agents.parquet, decisions.parquet, inbound.parquet; none: none"""
     picture: Path | None = None
     """PNG file for the timeline of the first episode; none: no picture"""
 
@@ -203,10 +206,10 @@ def simulate(args: Args) -> int:
 
     from quietdial.experiments.progress import progress_bar
     from quietdial.experiments.rundir import writable_file, writable_folder
-    from quietdial.experiments.simulate import find_policy, simulate
+    from quietdial.experiments.simulate import exploring, find_policy, simulate
 
     scenario = load_scenario(asked.scenario)
-    policy = find_policy(asked.policy)
+    policy = exploring(find_policy(asked.policy), asked.explore, asked.seed)
     if asked.records is not None:
         writable_folder(asked.records)
     if asked.picture is not None:

@@ -156,6 +156,28 @@ def test_level__is_decided_at_the_interval_only(server, campaign, make_adapter, 
     assert len(asked) == 3
 
 
+def test_dry_run__decides_and_writes_nothing(server, campaign, make_adapter, clock):
+    query(
+        server,
+        "UPDATE vicidial_campaigns SET auto_dial_level = '1.7', dial_method = 'ADAPT_TAPERED' "
+        "WHERE campaign_id = %s",
+        campaign,
+    )
+    before = query(server, "SELECT * FROM quietdial_lease WHERE campaign_id = %s", campaign)
+    ticks = []
+    adapter = make_adapter(lambda _: Answer(3.0, stop=True), dry_run=True, note=ticks.append)
+    for _ in range(31):
+        adapter.tick()
+        clock.now += 1.0
+    adapter.leave()
+    assert {tick.state for tick in ticks} == {State.WATCHING}
+    assert [tick.answer.level for tick in ticks if tick.answer] == [3.0] * 3
+    assert {tick.level for tick in ticks} == {1.7}
+    assert level(server, campaign) == ("1.7", "ADAPT_TAPERED")
+    after = query(server, "SELECT * FROM quietdial_lease WHERE campaign_id = %s", campaign)
+    assert after == before
+
+
 def test_policy__that_fails_is_level_one(server, campaign, make_adapter, clock):
     adapter = make_adapter(2.5)
     adapter.tick()

@@ -118,3 +118,5 @@ def test_sentence__says_how_the_floors_decided(step: int, said: str) -> None:
     assert said in sentence
     assert "on 8 selection days silent rate 2.00 %" in sentence
     assert ("+0.45 points" in sentence) == (step == 7)
+    poor = {**chosen, "feasible": False, "candidates": [row], "floors": floors}
+    assert selection.sentence(poor).startswith("INFEASIBLE: ")

@@ -262,7 +262,13 @@ def test_command__writes_records_and_a_picture(file, tmp_path, capsys):
     code = main(["simulate", str(file), f"--records={out}", f"--picture={picture}", "--seed=3"])
     assert code == 0
     assert "calls.parquet" in capsys.readouterr().out
-    assert {path.name for path in out.iterdir()} == {"calls.parquet", "agents.parquet"}
+    tables = ("agents", "calls", "decisions")
+    assert sorted(path.name for path in out.iterdir()) == [f"{name}.parquet" for name in tables]
     assert picture.read_bytes().startswith(b"\x89PNG")
     source = read_source(out)
     assert (source.scenario, source.seed) == (load_scenario(str(file)), 3)
+    placed = read_columns(out / "decisions.parquet", ("at_ms", "dials", "probability"))
+    calls = read_columns(out / "calls.parquet", ("dialed_ms", "reserved"))
+    assert placed["dials"].sum() == (~calls["reserved"]).sum() > 0
+    assert np.all(np.diff(placed["at_ms"]) > 0)
+    assert np.all(placed["probability"] == 1.0)  # the rule `marginal` never draws

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from quietdial.experiments.plots import png_bytes
 from quietdial.experiments.stats import Interval
 from quietdial.experiments.studies import generalist
 from quietdial.experiments.studies.generalist import JUDGED, Found, JudgedFloor
+from quietdial.experiments.studies.paired import Comparison, Facing
 
 
 def test_floors__judged_ones_are_new_and_where_they_say() -> None:
@@ -105,11 +107,45 @@ def test_judge__holds_seed_against_seed_and_rule(
     found = generalist.judge(floor, rule, rule, tmp_path, 1, Console(file=io.StringIO()))
     assert found.gaps["specialist"].value == 0.0
     assert abs(found.gaps["marginal"].value) < 0.01  # tuned alike, from other first knobs
-    assert set(found.gaps) == {"specialist", "marginal", "fixed-ratio"}
+    assert {"specialist", "marginal", "fixed-ratio"} <= set(found.gaps)
     assert found.departures["generalist"].value == found.departures["specialist"].value == 0.0
     outside = generalist.judge(floor, rule, [], tmp_path, 1, Console(file=io.StringIO()))
     assert outside.learnt is None
-    assert set(outside.gaps) == {"marginal", "fixed-ratio"}
+    assert "specialist" not in outside.gaps
+
+
+def test_judge__meets_a_rule_that_cannot_have_the_rate_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A made-up ratio that is at 1 %, whatever its knob; the generalists are tuned down to it."""
+    asked: list[tuple[float, tuple[str, ...]]] = []
+
+    def compare(learned: Any, others: Any, scenario: Any, rate: float, **given: Any) -> Any:
+        asked.append((rate, given["names"]))
+        rows = {}
+        for name in given["names"]:
+            gap = Interval(rate, 0.0, 0.05, 9)  # by its value one can tell which rate it is of
+            reached = name != "fixed-ratio" or rate == 0.01
+            at = rate if reached else 0.01
+            level = Interval(0.8, 0.7, 0.9, 9)
+            rows[name] = Facing(name, "r", 1.0, reached, at, level, gap, np.zeros((1, 1)))
+        judged: Any = tuple(SimpleNamespace(policy=one, reached=True) for one in learned)
+        return Comparison(rate, judged, Interval(0.8, 0.7, 0.9, 9), tuple(rows.values()))
+
+    monkeypatch.setattr(generalist, "compare_at_rate", compare)
+    monkeypatch.setattr(generalist, "departures", lambda policy, scenario: np.zeros(4))
+    monkeypatch.setattr(generalist, "SEEDS", (1, 2))
+    policies = [always(2, load_scenario("study-real-5"))] * 2
+    found = generalist.judge(JUDGED[-1], policies, [], tmp_path, 1, Console(file=io.StringIO()))
+    assert asked == [(0.03, generalist.RULES), (0.01, ("fixed-ratio",))]
+    gaps = {name: gap.value for name, gap in found.gaps.items()}
+    assert gaps == {"marginal": 0.03, "fixed-ratio": 0.01, "fixed-ratio, at its own rate": 0.03}
+    assert "fixed-ratio at 1.00 %" in found.notes
+    (row,) = [row for row in generalist.figures_of(found) if row["name"].endswith("own rate")]
+    assert row["note"] == "the generalist at 3 %, paired by day"
+    notes = {row["name"]: row["note"] for row in generalist.figures_of(found)}
+    assert notes[f"{JUDGED[-1].name}/fixed-ratio/utilisation"] == "at its own silent rate"
+    assert notes[f"{JUDGED[-1].name}/marginal/utilisation"] == "at 3 % silent"
 
 
 def found_on(tested: JudgedFloor, **gaps: Interval) -> Found:
