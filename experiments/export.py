@@ -18,9 +18,11 @@ from quietdial.agents.bundle.evaluate import Decode
 from quietdial.agents.bundle.tree import Tree
 from quietdial.agents.bundle.write import Distilled, Origin, write_policy, write_rule
 from quietdial.agents.learned_policy import LearnedPolicy
+from quietdial.agents.policy import Policy
 from quietdial.agents.rules.base import Rule
 from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.pacing.state import BREAK, COUNT, OFF
+from quietdial.envs.pacing.twin import answer_rate_twin
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.evaluate import (
@@ -57,7 +59,7 @@ RATE_ALLOWED: Final = 0.002
 
 
 def look(
-    policy: LearnedPolicy | StandIn, scenario: Scenario, seeds: NDArray[np.int64]
+    policy: Policy, scenario: Scenario, seeds: NDArray[np.int64]
 ) -> tuple[Seen, NDArray[np.float32]]:
     """Play days with a policy and keep what they show.
 
@@ -77,23 +79,24 @@ def look(
     every = max(steps * len(seeds) // _ROWS, 1)
     kept: list[NDArray[np.float32]] = []
     present: list[NDArray[np.int64]] = []
+    rates: list[float] = []
     state: object | None = None
     for step in range(steps):
         if step % every == 0:
             kept.append(world.observe().copy())
             present.append(_present(world))
+            rates += [answer_rate_twin(world.state, world.params, row) for row in range(len(seeds))]
         actions, state = decide(policy, world, state)
         if bool(world.step(actions, everywhere)[0, 4]):
             break
     totals = world.totals()
     obs = np.concatenate(kept)
-    answered = totals["answered"] / np.maximum(totals["dialed"], 1.0)
     handled = (totals["talk_s"] + totals["wrap_s"]) / np.maximum(totals["connected"], 1.0)
     return (
         Seen(
             obs=obs,
             present=(float(np.min(present)), float(np.max(present))),
-            answer_rate=(float(answered.min()), float(answered.max())),
+            answer_rate=(min(rates), max(rates)),
             handle_s=(float(handled.min()), float(handled.max())),
         ),
         obs,
@@ -270,17 +273,7 @@ def export_rule(
     Arguments as in :func:`export_policy`.
     """
     days = play_days(rule, scenario, test_seeds(RULE_DAYS))
-    totals = days.days
-    answered = totals["answered"] / np.maximum(totals["dialed"], 1.0)
-    handled = (totals["talk_s"] + totals["wrap_s"]) / np.maximum(totals["connected"], 1.0)
-    mean = totals["available_s"] / scenario.episode.duration_s
-    agents = float(scenario.floor.n_agents)
-    seen = Seen(
-        obs=np.zeros((1, 1), np.float32),
-        present=(min(float(np.floor(mean.min())), agents), agents),
-        answer_rate=(float(answered.min()), float(answered.max())),
-        handle_s=(float(handled.min()), float(handled.max())),
-    )
+    seen = replace(look(rule, scenario, select_seeds(DAYS))[0], obs=np.zeros((1, 1), np.float32))
     origin = Origin(
         training={"scenario": scenario.name, **provenance(command)},
         evaluation={

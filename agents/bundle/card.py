@@ -35,7 +35,8 @@ def card(
         "",
         f"- the world `{where['scenario']}`: {agents} agents, of whom "
         f"{_span(where['present'], '{:.0f}')} were logged in and not on break",
-        f"- answer rates of {_span(where['answer_rate'], '{:.1%}')} (answered / dialed of a day)",
+        f"- answer rates of {_span(where['answer_rate'], '{:.1%}')} (running estimate: "
+        "answered / dialed)",
         f"- conversations with wrap-up of {_span(where['handle_s'], '{:.0f}')} s on average",
         f"- the rule {rule['id']}: at most {100 * rule['cap']:g} % of the answered silent, an "
         f"agent within {rule['wait_limit_s']:g} s of the {rule['clock'].replace('_', ' ')}",

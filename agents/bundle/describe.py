@@ -40,7 +40,7 @@ class Seen:
     Attributes:
         obs: float32 (n, F), n >= 1, observations.
         present: fewest and most agents logged in and not on break.
-        answer_rate: lowest and highest answered / dialed of a day.
+        answer_rate: lowest and highest running estimate of answered / dialed.
         handle_s: lowest and highest mean of conversation and wrap-up of a day.
         agents: fewest and most agents of the floors; None: those of the scenario.
     """
