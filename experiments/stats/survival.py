@@ -112,7 +112,7 @@ def kaplan_meier(time_s: ArrayLike, is_event: ArrayLike) -> KaplanMeier:
     risk = time.size - np.concatenate([[0.0], np.cumsum(all_)[:-1]])
     has = deaths > 0
     moments, deaths, risk = moments[has], deaths[has], risk[has]
-    survival: FloatArray = np.cumprod(1.0 - deaths / risk)
+    survival = np.asarray(np.cumprod(1.0 - deaths / risk), np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(risk > deaths, deaths / (risk * (risk - deaths)), 0.0)
     se: FloatArray = survival * np.sqrt(np.cumsum(terms))

@@ -359,13 +359,13 @@ def test_help__names_every_verb(capsys):
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
 def test_output__that_nobody_reads_is_no_error(arguments):
     code = "import sys; from quietdial.experiments.cli import main; sys.exit(main(sys.argv[1:]))"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    reads, writes = os.pipe()
+    os.close(reads)
+    child = subprocess.run(
+        [sys.executable, "-c", code, *arguments], stdout=writes, stderr=subprocess.PIPE
     )
-    child.stdout.close()
-    assert child.stderr.read() == b""
-    assert child.wait(60) == EXIT_UNREAD
-    child.stderr.close()
+    os.close(writes)
+    assert (child.returncode, child.stderr) == (EXIT_UNREAD, b"")
 
 
 def test_interrupt__leaves_a_usable_checkpoint_and_every_logged_row(small_world, tmp_path):

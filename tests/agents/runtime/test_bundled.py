@@ -165,7 +165,9 @@ def test_tables__count_on_the_answered_calls_of_a_bad_day_only(preset, low):
     pace = pacing_tables(scenario).answers_per_agent_s
     calls = scenario.calls
     setup_s = calls.setup.sampled_mean_s() if calls.setup else 0.0
-    handling_s = scenario.floor.talk.sampled_mean_s() + scenario.floor.wrap.sampled_mean_s()
+    wrap = scenario.floor.wrap
+    assert wrap is not None
+    handling_s = scenario.floor.talk.sampled_mean_s() + wrap.sampled_mean_s()
     missed_s = setup_s + sum(p.share * p.time.sampled_mean_s() for p in calls.unanswered)
     each_s = setup_s + calls.time_to_answer.sampled_mean_s() + handling_s
     assert pace == pytest.approx(0.7 / (each_s + (1 / low - 1) * missed_s))
