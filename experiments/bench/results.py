@@ -27,7 +27,11 @@ BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 
 def result_file(
-    name: str, command: str, seeds: str, figures: Sequence[dict[str, Any]]
+    name: str,
+    command: str,
+    seeds: str,
+    figures: Sequence[dict[str, Any]],
+    origin: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of a result file: plain values, ready for JSON.
 
@@ -36,8 +40,10 @@ def result_file(
         command: command that makes the file.
         seeds: which seeds stand behind the figures.
         figures: rows made by `figure`.
+        origin: `provenance` of the command at its start, for one that writes more than once; none:
+            as it is now.
     """
-    origin = provenance(command)
+    origin = provenance(command) if origin is None else origin
     return {
         "schema": RESULT_SCHEMA,
         "name": name,

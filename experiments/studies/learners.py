@@ -41,7 +41,7 @@ from quietdial.experiments.evolve import (
     rule_values,
     search,
 )
-from quietdial.experiments.rundir import config_sha256, make_folder
+from quietdial.experiments.rundir import config_sha256, make_folder, provenance
 from quietdial.experiments.stats import Interval, mean_interval
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.decisions import decisions_of
@@ -286,7 +286,7 @@ def run(
 
     The result is written after every row, so that an interrupted study leaves the rows it has.
     """
-    scenario = load_scenario(WORLD)
+    scenario, origin = load_scenario(WORLD), provenance(COMMAND)
     figures: list[dict[str, Any]] = []
     for line in lines:
         jobs = jobs_of(line, scenario)
@@ -296,28 +296,28 @@ def run(
         others = [departures(policy, scenario) for policy in policies]
         figures += figures_of(line.name, found, others, [cost_of(job, work) for job in jobs])
         if output is not None:
-            _write(output, figures)
+            _write(output, figures, origin)
     found = compare(EVOLVED, evolved(work, scenario), work, processes, console)
     figures += figures_of(EVOLVED, found, [], [])
     if output is not None:
-        _write(output, figures)
+        _write(output, figures, origin)
     table = Table("learner, action", "utilisation", f"minus {RATIO}", f"minus {BASE}", "")
-    for row in markdown(_result(figures)).splitlines():
+    for row in markdown(_result(figures, origin)).splitlines():
         if row.startswith("| ") and "Verdict" not in row:
             cells = [cell.strip() for cell in row.strip("|").split("|")]
             table.add_row(cells[0], *cells[3:6], cells[7])
     console.print(table)
 
 
-def _result(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _result(figures: Sequence[dict[str, Any]], origin: Mapping[str, Any]) -> dict[str, Any]:
     """The content of the result file."""
     seeds = f"training {SEEDS}; tuning days 0 to {TUNE_DAYS - 1}, test days 0 to {TEST_DAYS - 1}"
-    return result_file(NAME, COMMAND, seeds, figures)
+    return result_file(NAME, COMMAND, seeds, figures, origin)
 
 
-def _write(output: Path, figures: Sequence[dict[str, Any]]) -> None:
+def _write(output: Path, figures: Sequence[dict[str, Any]], origin: Mapping[str, Any]) -> None:
     """Write the result file, and the page made from it."""
-    result = _result(figures)
+    result = _result(figures, origin)
     write_json_atomic(output, result)
     if PAGE.is_file():
         put_figures(PAGE, markdown(result))
