@@ -202,7 +202,9 @@ def test_factor__of_1_changes_nothing_and_others_lean_as_stated():
     np.testing.assert_array_equal(cheaper, priced.with_knob(100.0).act(obs)[0])
     lowest, _ = priced.act(obs, factor=np.full(64, 9.0))
     np.testing.assert_array_equal(lowest, priced.with_knob(50.0).act(obs)[0])
-    fed = BudgetFeedback(priced).told(Counts(*np.zeros((4, 1)), np.full(1, 28800.0)), None)
+    zero = np.zeros(1)
+    opening = Counts(zero, zero, zero, zero, np.full(1, 28800.0))
+    fed = BudgetFeedback(priced).told(opening, None)
     assert BudgetFeedback(priced).base_thetas(fed) is None  # its base rule keeps its threshold
     moved = replace(priced, spec=priced.spec.model_copy(update={"priced_theta": 0.03}))
     loop = BudgetFeedback(moved.with_knob(300.0))
