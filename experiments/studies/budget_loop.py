@@ -9,30 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from rich.console import Console
 
-from quietdial.agents.budget import BudgetFeedback
 from quietdial.agents.policy import Policy
-from quietdial.agents.rules import Marginal
-from quietdial.agents.rules.unicom import Predict1
 from quietdial.agents.shields import Shielded
-from quietdial.envs.loading import write_json_atomic
-from quietdial.envs.pacing.shield import Shield
-from quietdial.envs.scenario import changed, load_scenario
-from quietdial.experiments.bench.results import put_figures, result_file
-from quietdial.experiments.evaluate import test_seeds, tune, tune_seeds
+from quietdial.envs.scenario import load_scenario
+from quietdial.experiments.evaluate import test_seeds
 from quietdial.experiments.studies.command import progress
-from quietdial.experiments.studies.compliance import N_DAYS, N_TUNE_DAYS, PAGE, page_table, play_all
+from quietdial.experiments.studies.compliance import N_DAYS, N_TUNE_DAYS, play_all, write_figures
 from quietdial.experiments.studies.pool import train_all
 from quietdial.experiments.studies.protected import (
     BORROWING,
     DETERMINISTIC,
     FLOORS,
-    TARGET,
+    Loop,
     Setting,
-    alone_and_behind,
+    long_windows,
+    rules_in_loop,
     shield_name,
 )
 from quietdial.experiments.studies.realistic import LEARNER, SEEDS, jobs_of
@@ -49,23 +44,6 @@ LONG_WINDOWS: Final = {"study-real-10": 400, "study-real-25": 100}
 """Length of a long window, and how many are played: each is the work of five days."""
 
 
-class Loop(NamedTuple):
-    """Settings of a budget loop and of the borrowing shield around it."""
-
-    kappa: float
-    target: float
-    answers_per_agent_s: float
-
-    @property
-    def shield(self) -> Shield:
-        """The borrowing shield."""
-        return Shield("borrowing", answers_per_agent_s=self.answers_per_agent_s)
-
-    def around(self, policy: Policy) -> BudgetFeedback:
-        """The loop around a policy."""
-        return BudgetFeedback(policy, self.kappa, self.target)
-
-
 CHOSEN: Final = {
     "study-real-10": Loop(10.0, 0.0265, 0.007),
     "study-real-25": Loop(10.0, 0.0265, 0.0046),
@@ -77,33 +55,17 @@ of 400, and 27 of 1,000 test days, so that was too near). 25 agents: the same, l
 
 def rule_settings(name: str, n_tune_days: int) -> list[Setting]:
     """Rules on one floor: the marginal rule, and Predict1 with a loop that it does not have."""
-    scenario, loop = load_scenario(name), CHOSEN[name]
-    found: list[Setting] = []
-    rules: list[tuple[str, Policy]] = [("marginal .02", Marginal(0.02))]
-    if name == FLOORS[0]:
-        rule = Predict1(50.0, max_silent_pct=100.0)
-        best = tune(rule, scenario, TARGET, tune_seeds(n_tune_days)).policy
-        rules.append(("predict1 at 3 %", best))
-    for label, policy in rules:
-        fed = loop.around(policy)
-        behind = f"{label} + budget + {shield_name(loop.shield)}"
-        found += [
-            Setting(name, label, (policy,), scenario),
-            Setting(name, behind, (Shielded(fed, loop.shield),), scenario, label),
-            Setting(name, f"{label} + budget", (fed,), scenario, label),
-        ]
-    return found
+    first = name == FLOORS[0]
+    return rules_in_loop(load_scenario(name), CHOSEN[name], n_tune_days, predict1=first)
 
 
-def long_windows() -> list[Setting]:
-    """One window of 40 hours, played through as in the science study."""
-    found: list[Setting] = []
-    for name in FLOORS:
-        episode = {"duration_s": LONG_H * 3600.0}
-        scenario = changed(load_scenario(name), f"{name}-{LONG_H:g}h", episode=episode)
-        rows = alone_and_behind(scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC)
-        found += [row._replace(n_days=LONG_WINDOWS[name]) for row in rows]
-    return found
+def long_settings() -> list[Setting]:
+    """Windows of 40 hours, fewer than in the study `long-windows`."""
+    return [
+        row._replace(n_days=LONG_WINDOWS[name])
+        for name in FLOORS
+        for row in long_windows(load_scenario(name), LONG_H)
+    ]
 
 
 def learned_settings(
@@ -143,14 +105,10 @@ def run(
     every = [job for floor in FLOORS for job in jobs[floor]]
     trained = train_all(every, work, processes, progress(console))
     asked = [row for floor in FLOORS for row in rule_settings(floor, n_tune_days)]
-    asked += long_windows()
+    asked += long_settings()
     for floor in FLOORS:
         asked += learned_settings(floor, [trained[job.key] for job in jobs[floor]])
     figures = play_all(asked, test_seeds(n_days), work, console)
-    if output is None:
-        return
     seeds = f"training {SEEDS}, a third of the days each; test days from 0 on; Predict1 tuned on "
     seeds += f"tuning days 0 to {n_tune_days - 1}, loops on tuning days 0 to 399"
-    write_json_atomic(output, result_file(NAME, COMMAND, seeds, figures))
-    if PAGE.is_file():
-        put_figures(PAGE, page_table(figures), NAME)
+    write_figures(output, NAME, COMMAND, seeds, figures, of=NAME)

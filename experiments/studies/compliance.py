@@ -225,6 +225,32 @@ def play_all(
     return figures
 
 
+def write_figures(
+    output: Path | None,
+    name: str,
+    command: str,
+    seeds: str,
+    figures: Sequence[dict[str, Any]],
+    *,
+    of: str,
+) -> None:
+    """Write the result file of a study, and its table into the page; nothing without a file.
+
+    Args:
+        output: the file; None: nothing is written.
+        name: name of the result.
+        command: command that makes it.
+        seeds: which seeds stand behind the figures.
+        figures: its rows.
+        of: which marked place of the page is filled (`put_figures`).
+    """
+    if output is None:
+        return
+    write_json_atomic(output, result_file(name, command, seeds, figures))
+    if PAGE.is_file():
+        put_figures(PAGE, page_table(figures), of)
+
+
 def run(
     *,
     work: Path,
@@ -237,9 +263,6 @@ def run(
     """Play every setting, show the table and write the figures; nothing is trained here."""
     del processes
     figures = play_all(settings(n_tune_days), test_seeds(n_days), work, console)
-    if output is not None:
-        command = f"quietdial study {NAME} --output {output}"
-        said = f"test days 0 to {n_days - 1}, rules tuned on tuning days 0 to {n_tune_days - 1}"
-        write_json_atomic(output, result_file(NAME, command, said, figures))
-        if PAGE.is_file():
-            put_figures(PAGE, page_table(figures))
+    said = f"test days 0 to {n_days - 1}, rules tuned on tuning days 0 to {n_tune_days - 1}"
+    command = f"quietdial study {NAME} --output {output}"
+    write_figures(output, NAME, command, said, figures, of="")

@@ -10,19 +10,10 @@ from typing import Final
 
 from rich.console import Console
 
-from quietdial.agents.rules import Marginal
-from quietdial.envs.loading import write_json_atomic
-from quietdial.envs.scenario import changed, load_scenario
-from quietdial.experiments.bench.results import put_figures, result_file
+from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.evaluate import test_seeds
-from quietdial.experiments.studies.compliance import PAGE, page_table, play_all
-from quietdial.experiments.studies.protected import (
-    BORROWING,
-    DETERMINISTIC,
-    FLOORS,
-    Setting,
-    alone_and_behind,
-)
+from quietdial.experiments.studies.compliance import play_all, write_figures
+from quietdial.experiments.studies.protected import FLOORS, Setting, long_windows
 
 NAME: Final = "long-windows"
 COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
@@ -33,14 +24,7 @@ LONG_H: Final = 40.0
 
 def settings() -> list[Setting]:
     """The marginal rule on both floors, alone and behind each shield."""
-    found: list[Setting] = []
-    for name in FLOORS:
-        episode = {"duration_s": LONG_H * 3600.0}
-        scenario = changed(load_scenario(name), f"{name}-{LONG_H:g}h", episode=episode)
-        found += alone_and_behind(
-            scenario, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC
-        )
-    return found
+    return [row for name in FLOORS for row in long_windows(load_scenario(name), LONG_H)]
 
 
 def run(
@@ -54,9 +38,5 @@ def run(
     """Play every setting, show the table and write the figures; nothing is trained here."""
     del processes
     figures = play_all(settings(), test_seeds(n_windows), work, console)
-    if output is None:
-        return
     said = f"test windows 0 to {n_windows - 1}"
-    write_json_atomic(output, result_file(NAME, COMMAND, said, figures))
-    if PAGE.is_file():
-        put_figures(PAGE, page_table(figures), NAME)
+    write_figures(output, NAME, COMMAND, said, figures, of=NAME)

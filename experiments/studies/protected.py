@@ -1,4 +1,4 @@
-"""Who plays in which world in the study of compliance: policies, shields and worlds."""
+"""Who plays in which world in the studies of compliance: policies, loops, shields and worlds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.agents.budget import BudgetFeedback
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules import FixedRatio, Marginal
 from quietdial.agents.rules.feedback import MarginalBudget
@@ -87,6 +88,36 @@ class Setting(NamedTuple):
     scenario: Scenario
     bare: str | None = None
     n_days: int | None = None
+
+
+class Loop(NamedTuple):
+    """Settings of a budget loop and of the borrowing shield around it.
+
+    Attributes:
+        kappa: strength of the loop.
+        target: silent rate that it keeps.
+        answers_per_agent_s: answered calls of an agent and second that the shield counts on.
+        margin: silent calls that it plans to leave at the end of the window; 0: it does not plan.
+    """
+
+    kappa: float
+    target: float
+    answers_per_agent_s: float
+    margin: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The loop in the words of the table."""
+        return f"plan, margin {self.margin:g}" if self.margin else "budget"
+
+    @property
+    def shield(self) -> Shield:
+        """The borrowing shield."""
+        return Shield("borrowing", answers_per_agent_s=self.answers_per_agent_s)
+
+    def around(self, policy: Policy) -> BudgetFeedback:
+        """The loop around a policy."""
+        return BudgetFeedback(policy, self.kappa, self.target, self.margin)
 
 
 def broken_worlds() -> dict[str, Scenario]:
@@ -175,6 +206,42 @@ def alone_and_behind(
             for shield in shields
         ),
     ]
+
+
+def rules_in_loop(
+    scenario: Scenario, loop: Loop, n_tune_days: int, *, predict1: bool
+) -> list[Setting]:
+    """Rules alone, with the loop inside the shield, and with the loop.
+
+    Args:
+        scenario: the world.
+        loop: loop and shield.
+        n_tune_days: days on which Predict1 is tuned.
+        predict1: Predict1 plays too, which has no such loop of its own.
+    """
+    rules: list[tuple[str, Policy]] = [("marginal .02", Marginal(0.02))]
+    if predict1:
+        rule = Predict1(50.0, max_silent_pct=100.0)
+        best = tune(rule, scenario, TARGET, tune_seeds(n_tune_days)).policy
+        rules.append(("predict1 at 3 %", best))
+    found: list[Setting] = []
+    for label, policy in rules:
+        world, fed = scenario.name, loop.around(policy)
+        looped = f"{label} + {loop.name}"
+        behind = f"{looped} + {shield_name(loop.shield)}"
+        found += [
+            Setting(world, label, (policy,), scenario),
+            Setting(world, behind, (Shielded(fed, loop.shield),), scenario, label),
+            Setting(world, looped, (fed,), scenario, label),
+        ]
+    return found
+
+
+def long_windows(scenario: Scenario, hours: float) -> list[Setting]:
+    """The marginal rule in windows of so many hours, alone and behind each shield."""
+    name, episode = f"{scenario.name}-{hours:g}h", {"duration_s": hours * 3600.0}
+    longer = changed(scenario, name, episode=episode)
+    return alone_and_behind(longer, "marginal .02", Marginal(0.02), BORROWING, DETERMINISTIC)
 
 
 def _behind(world: str, scenario: Scenario, policy: Policy, shield: Shield) -> Setting:

@@ -27,7 +27,7 @@ def test_learned_settings__put_the_loop_inside_the_shield():
 
 
 def test_long_windows__last_40_hours_each():
-    for row in budget_loop.long_windows():
+    for row in budget_loop.long_settings():
         assert row.scenario.episode.duration_s == 144_000.0
         assert row.world.endswith("-40h")
 

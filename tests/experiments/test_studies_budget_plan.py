@@ -8,7 +8,8 @@ from rich.console import Console
 
 from quietdial.envs import load_scenario
 from quietdial.envs.scenario import changed
-from quietdial.experiments.studies import budget_plan, long_windows
+from quietdial.experiments.studies import budget_plan, long_windows, protected
+from quietdial.experiments.studies.protected import Loop
 
 SMALL = changed(load_scenario("study-real-5"), "small", episode={"duration_s": 1800.0})
 
@@ -17,7 +18,7 @@ SMALL = changed(load_scenario("study-real-5"), "small", episode={"duration_s": 1
 def small(monkeypatch):
     """The study on one small floor."""
     monkeypatch.setattr(budget_plan, "FLOORS", ("small",))
-    monkeypatch.setattr(budget_plan, "CHOSEN", {"small": budget_plan.Plan(8.0, 1.0, 0.03)})
+    monkeypatch.setattr(budget_plan, "CHOSEN", {"small": Loop(8.0, 0.03, 0.03, margin=1.0)})
     monkeypatch.setattr(budget_plan, "load_scenario", lambda name: SMALL)
 
 
@@ -46,7 +47,7 @@ def test_run__plays_fresh_days_and_names_the_plan(monkeypatch, tmp_path):
 
 
 def test_settings__aim_at_the_cap_with_the_shield_around_the_loop(monkeypatch):
-    monkeypatch.setattr(budget_plan, "tune", lambda rule, *_: type("T", (), {"policy": rule}))
+    monkeypatch.setattr(protected, "tune", lambda rule, *_: type("T", (), {"policy": rule}))
     rows = budget_plan.settings(2)
     fed = [row.policies[0] for row in rows if "margin" in row.label and "borrow" in row.label]
     assert [policy.name for policy in fed] == [
