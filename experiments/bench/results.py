@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from rich.console import Console
 
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_text_atomic
@@ -14,12 +16,17 @@ from quietdial.experiments.stats import Interval
 __all__ = [
     "BEGIN",
     "END",
+    "MUST_BE_ZERO",
+    "broken",
+    "by_subject",
     "figure",
+    "figures_table",
     "made_by",
     "points",
     "put_figures",
     "result_file",
     "share_figure",
+    "show_figures",
 ]
 
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
@@ -86,6 +93,38 @@ def by_subject(figures: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Mapp
 def points(row: Mapping[str, Any]) -> str:
     """A difference of shares in points with its interval, for the table of a page."""
     return f"{100 * row['value']:+.2f} ({100 * row['lo']:+.2f} to {100 * row['hi']:+.2f})"
+
+
+MUST_BE_ZERO: Final = "must be 0"
+"""How the note of a figure begins that a proof fails by, if it is not zero."""
+
+
+def broken(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The figures that must be zero and are not."""
+    return [row for row in figures if row["note"].startswith(MUST_BE_ZERO) and row["value"] != 0]
+
+
+def show_figures(figures: Sequence[Mapping[str, Any]], console: Console, *, notes: bool) -> None:
+    """Every figure with its interval in a line, with its note or without."""
+    for row in figures:
+        note = f" {row['note']}" if notes else ""
+        console.print(
+            f"{row['name']}: {row['value']:.6g} {row['unit']} "
+            f"({row['lo']:.3g} to {row['hi']:.3g}, n {row['n']:,}){note}",
+            highlight=False,
+        )
+
+
+def figures_table(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Figures as a Markdown table; shares and counts have no unit there."""
+    lines = ["| Figure | Value | 95 % interval | n | What |", "|---|---|---|---|---|"]
+    for row in figures:
+        unit = "" if row["unit"] in ("1", "figures") else f" {row['unit']}"
+        value, lo, hi = (f"{row[key]:.3g}" for key in ("value", "lo", "hi"))
+        lines.append(
+            f"| `{row['name']}` | {value}{unit} | {lo} to {hi} | {row['n']:,} | {row['note']} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def put_figures(page: Path, text: str, of: str = "") -> None:

@@ -15,11 +15,15 @@ from rich.console import Console
 
 from quietdial.envs.loading import write_json_atomic
 from quietdial.experiments.bench.results import (
+    MUST_BE_ZERO,
+    broken,
     figure,
+    figures_table,
     made_by,
     put_figures,
     result_file,
     share_figure,
+    show_figures,
 )
 from quietdial.experiments.rundir import writable_file
 from quietdial.experiments.sidecar.bundles import make_bundle
@@ -108,12 +112,7 @@ def prove(
         *_of_load(load, size),
         *_of_faces(checked, asked),
     ]
-    for row in figures:
-        console.print(
-            f"{row['name']}: {row['value']:.6g} {row['unit']} "
-            f"({row['lo']:.3g} to {row['hi']:.3g}, n {row['n']:,})",
-            highlight=False,
-        )
+    show_figures(figures, console, notes=False)
     if checked.failures:
         console.print(checked.told, highlight=False, markup=False)
     seeds = f"{SEED} and the next ones: weights, order of faults, requests"
@@ -123,32 +122,19 @@ def prove(
         write_json_atomic(output, result)
     if page is not None:
         put_figures(page, table(result))
-    return all(row["value"] == 0 for row in figures if row["note"].startswith(_MUST))
-
-
-_MUST: Final = "must be 0"
+    return not broken(figures)
 
 
 def table(result: Mapping[str, Any]) -> str:
     """The figures of a result file as a table for docs/serving.md."""
-    rows = [
-        f"{made_by(result)}",
-        "",
-        "| Figure | Value | 95 % interval | n | What |",
-        "|---|---|---|---|---|",
-    ]
-    for row in result["figures"]:
-        unit = "" if row["unit"] == "1" else f" {row['unit']}"
-        value, lo, hi = (f"{row[key]:.3g}" for key in ("value", "lo", "hi"))
-        rows.append(
-            f"| `{row['name']}` | {value}{unit} | {lo} to {hi} | {row['n']:,} | {row['note']} |"
-        )
-    return "\n".join(rows) + "\n"
+    return f"{made_by(result)}\n\n{figures_table(result['figures'])}"
 
 
 def _never(name: str, found: int, n: int, note: str) -> Figure:
     """A share that must be zero, with its bound."""
-    return share_figure(name, clopper_pearson(found, n), f"{_MUST}; {note}; 95 %: Clopper-Pearson")
+    return share_figure(
+        name, clopper_pearson(found, n), f"{MUST_BE_ZERO}; {note}; 95 %: Clopper-Pearson"
+    )
 
 
 def _of_chaos(found: Chaos, plan: Plan, starts_s: Sequence[float]) -> list[Figure]:

@@ -16,12 +16,16 @@ from rich.console import Console
 from quietdial.envs.errors import ConfigError
 from quietdial.envs.loading import write_json_atomic
 from quietdial.experiments.bench.results import (
+    MUST_BE_ZERO,
+    broken,
     by_subject,
     figure,
+    figures_table,
     made_by,
     put_figures,
     result_file,
     share_figure,
+    show_figures,
 )
 from quietdial.experiments.rundir import writable_file
 from quietdial.experiments.sip.callees import why_not
@@ -44,7 +48,6 @@ SEED: Final = 20_260_302
 """Of the first session; the next ones follow. The simulator's other sessions come after them."""
 
 _MANY: Final = 2000
-_MUST: Final = "must be 0"
 Figure = dict[str, Any]
 
 
@@ -115,12 +118,7 @@ def prove(
     figures += [*_counts(settings, played), *_decisions(settings, played), *_times(played)]
     if size.steps:
         figures += grid_figures(seeds)
-    for row in figures:
-        console.print(
-            f"{row['name']}: {row['value']:.6g} {row['unit']} "
-            f"({row['lo']:.3g} to {row['hi']:.3g}, n {row['n']:,}) {row['note']}",
-            highlight=False,
-        )
+    show_figures(figures, console, notes=True)
     text = f"{seeds[0]} to {seeds[-1]}: sessions; the next {_MANY}: other sessions of the simulator"
     result = result_file("sip-loop", command, text, figures)
     result["machine"]["load_average"] = round(os.getloadavg()[2], 1)
@@ -131,8 +129,7 @@ def prove(
     if page is not None:
         put_figures(page, comparison_table(result), "comparison")
         put_figures(page, table(result), "counts")
-    wrong = [row for row in figures if row["note"].startswith(_MUST) and row["value"] != 0]
-    return not wrong and not surprises
+    return not broken(figures) and not surprises
 
 
 # --- against the simulator ----------------------------------------------------------------------
@@ -292,7 +289,7 @@ def _counts(settings: Sequence[Setting], played: Played) -> list[Figure]:
 
 def _never(name: str, found: int, n: int, note: str, *, must: bool = True) -> Figure:
     """A share with its bound, that must be zero if `must`."""
-    text = f"{_MUST}; {note}" if must else note
+    text = f"{MUST_BE_ZERO}; {note}" if must else note
     return share_figure(name, clopper_pearson(min(found, n), n), f"{text}; 95 %: Clopper-Pearson")
 
 
@@ -413,13 +410,4 @@ def _shown(row: Mapping[str, Any], scale: float, digits: int, sign: str = "") ->
 
 def table(result: Mapping[str, Any]) -> str:
     """Counts, decisions and times, for docs/sip-loop.md."""
-    lines = ["| Figure | Value | 95 % interval | n | What |", "|---|---|---|---|---|"]
-    for row in result["figures"]:
-        if ": " in row["name"]:
-            continue
-        unit = "" if row["unit"] in ("1", "figures") else f" {row['unit']}"
-        value, lo, hi = (f"{row[key]:.3g}" for key in ("value", "lo", "hi"))
-        lines.append(
-            f"| `{row['name']}` | {value}{unit} | {lo} to {hi} | {row['n']:,} | {row['note']} |"
-        )
-    return "\n".join(lines) + "\n"
+    return figures_table([row for row in result["figures"] if ": " not in row["name"]])
