@@ -23,7 +23,7 @@ CUT_AT_MIDNIGHT: Final = "stretches of agents cut at midnight"
 NO_CALL: Final = "days without a call left out"
 STILL_GOING: Final = "calls still going on at the end of the log"
 
-_MOMENTS: Final = (
+MOMENTS: Final = (
     "dialed_ms",
     "start_ms",
     "ended_ms",
@@ -33,6 +33,7 @@ _MOMENTS: Final = (
     "connected_ms",
     "silent_ms",
 )
+"""Columns of a call in our own records that are moments, not lengths."""
 NEVER: Final[Mapping[str, str]] = {
     "reserved": "no table says that an agent was set aside for the call",
     "late": "the log does not know the limit of the regulator",
@@ -135,7 +136,7 @@ def recorded_days(
     call_day = np.maximum(np.searchsorted(cuts, anchor, side="right") - 1, 0)
     parts, part_day, n_cut = split_at(Table("agents", states), "from_ms", "to_ms", cuts.tolist())
     counted[CUT_AT_MIDNIGHT] += n_cut
-    last = np.maximum.reduce([anchor, *(whole[name] for name in _MOMENTS if name in whole)])
+    last = np.maximum.reduce([anchor, *(whole[name] for name in MOMENTS if name in whole)])
     ends = np.append(cuts[1:], np.int64(2**62))
     counted[OVER_MIDNIGHT] += int((last >= ends[call_day]).sum())
     counted[STILL_GOING] += int(whole["censored"].sum())
@@ -159,7 +160,7 @@ def recorded_days(
         new_number = np.full(len(calls), -1, np.int64)
         new_number[mine] = np.arange(len(mine))
         table = {name: values[mine] for name, values in whole.items()}
-        for name in _MOMENTS:
+        for name in MOMENTS:
             if name in table:
                 table[name] = np.where(table[name] >= 0, table[name] - zero, -1)
         table["call"] = np.arange(len(mine), dtype=np.int64)

@@ -14,7 +14,7 @@ from typing import Final
 from quietdial.envs.dialer_logs.assemble import LogCall, Numbers, recorded_days
 from quietdial.envs.dialer_logs.cdr import DISPOSITIONS, CdrCall, read_cdr
 from quietdial.envs.dialer_logs.clock import LogClock
-from quietdial.envs.dialer_logs.days import RecordedDays
+from quietdial.envs.dialer_logs.days import AGENT_COLUMNS, RecordedDays
 from quietdial.envs.dialer_logs.queue_log import QueuedCall, QueueStory, queue_of, read_events
 
 NO_CDR: Final = "queued calls without a CDR (still going on, or not dialed by it)"
@@ -90,9 +90,9 @@ def read_asterisk(
         call_unknown=_unknown(story, bool(cdr)),
         agent_unknown={}
         if story is not None
-        else dict.fromkeys(_AGENT_COLUMNS, "no queue_log was given; the CDR has no agents"),
+        else dict.fromkeys(AGENT_COLUMNS, "no queue_log was given; the CDR has no agents"),
         call_source=_SOURCE,
-        agent_source=dict.fromkeys(_AGENT_COLUMNS, "queue_log"),
+        agent_source=dict.fromkeys(AGENT_COLUMNS, "queue_log"),
         resolution_ms={
             **dict.fromkeys(("dialed_ms", "start_ms", "ended_ms", "picked_up_ms"), 1000),
             **dict.fromkeys(
@@ -112,7 +112,6 @@ def read_asterisk(
     )
 
 
-_AGENT_COLUMNS: Final = ("agent", "state", "from_ms", "to_ms", "call", "censored")
 _AFTER: Final = (
     "queued_ms",
     "connected_ms",

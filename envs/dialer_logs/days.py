@@ -18,10 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quietdial.envs.errors import CalibrationError
+from quietdial.envs.records import AGENTS, CALLS
 
 LogFormat = Literal["records", "vicidial", "asterisk"]
 FORMATS: Final[tuple[LogFormat, ...]] = ("records", "vicidial", "asterisk")
 DAY_S: Final = 86_400
+CALL_COLUMNS: Final = tuple(column.name for column in CALLS if column.name != "campaign")
+AGENT_COLUMNS: Final = tuple(column.name for column in AGENTS if column.name != "campaign")
+"""Columns of our own records that recorded days have: they are of one campaign."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quietdial.envs.dialer_logs.days import RecordedDay, RecordedDays, Table, split_at
+from quietdial.envs.dialer_logs.days import (
+    AGENT_COLUMNS,
+    CALL_COLUMNS,
+    RecordedDay,
+    RecordedDays,
+    Table,
+    split_at,
+)
 from quietdial.envs.errors import CalibrationError, ConfigError
 from quietdial.envs.records import AGENTS, CALLS
 from quietdial.envs.wall_clock import WallClock
 
-_CALLS: Final = tuple(column.name for column in CALLS if column.name != "campaign")
-_AGENTS: Final = tuple(column.name for column in AGENTS if column.name != "campaign")
 _TIMES: Final = tuple(
     column.name
     for column in (*CALLS, *AGENTS)
@@ -35,8 +40,8 @@ def read_records(folder: Path) -> RecordedDays:
 
     try:
         scenario = read_source(folder).scenario
-        calls = read_columns(folder / CALLS_FILE, ("campaign", *_CALLS))
-        agents = read_columns(folder / AGENTS_FILE, ("campaign", *_AGENTS))
+        calls = read_columns(folder / CALLS_FILE, ("campaign", *CALL_COLUMNS))
+        agents = read_columns(folder / AGENTS_FILE, ("campaign", *AGENT_COLUMNS))
     except (ConfigError, KeyError) as error:
         raise CalibrationError(str(error)) from None
     if not len(calls["campaign"]):
@@ -52,8 +57,8 @@ def read_records(folder: Path) -> RecordedDays:
         "stretches cut at the opening of the next day": 0,
     }
     for episode in np.unique(calls["campaign"]).tolist():
-        mine = _of_episode(calls, _CALLS, episode)
-        states = _of_episode(agents, _AGENTS, episode)
+        mine = _of_episode(calls, CALL_COLUMNS, episode)
+        states = _of_episode(agents, AGENT_COLUMNS, episode)
         call_day = clock.session_of(mine["dialed_ms"])
         stretches, agent_day, n_cut = split_at(Table("agents", states), "from_ms", "to_ms", opens)
         counted["stretches cut at the opening of the next day"] += n_cut

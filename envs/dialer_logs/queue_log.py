@@ -170,7 +170,6 @@ class QueueStory:
         self.knows_wrap = any(
             e.event in PAUSES and _WRAP_REASON.search("|".join(e.data)) for e in events
         )
-        self.knows_log_in = any(e.event in LOG_INS for e in events)
         self._agents: dict[str, _Agent] = {}
         self._numbers = Numbers()
         self._places: dict[str, int] = {}

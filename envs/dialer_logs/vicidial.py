@@ -21,9 +21,15 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from quietdial.envs.dialer_logs.assemble import LogCall, Numbers, Stretch, recorded_days
+from quietdial.envs.dialer_logs.assemble import (
+    MOMENTS,
+    LogCall,
+    Numbers,
+    Stretch,
+    recorded_days,
+)
 from quietdial.envs.dialer_logs.clock import LogClock, epoch_ms
-from quietdial.envs.dialer_logs.days import RecordedDays
+from quietdial.envs.dialer_logs.days import AGENT_COLUMNS, RecordedDays
 from quietdial.envs.dialer_logs.text import TextTable, read_table, refuse
 from quietdial.envs.dialer_logs.vicidial_status import cause_of, meaning_of
 from quietdial.envs.errors import CalibrationError
@@ -144,34 +150,14 @@ def read_vicidial(
         call_unknown=_call_unknown(has_carrier, has_agents),
         agent_unknown={}
         if has_agents
-        else dict.fromkeys(
-            ("agent", "state", "from_ms", "to_ms", "call", "censored"),
-            f"no {AGENT_LOG} was given",
-        ),
+        else dict.fromkeys(AGENT_COLUMNS, f"no {AGENT_LOG} was given"),
         call_source=_CALL_SOURCE,
-        agent_source=dict.fromkeys(
-            ("agent", "state", "from_ms", "to_ms", "call", "censored"), AGENT_LOG
-        ),
+        agent_source=dict.fromkeys(AGENT_COLUMNS, AGENT_LOG),
         resolution_ms=dict.fromkeys(_SECONDS, 1000) | _finer(log, tables),
     )
 
 
-_SECONDS: Final = (
-    "dialed_ms",
-    "start_ms",
-    "ended_ms",
-    "picked_up_ms",
-    "verdict_ms",
-    "queued_ms",
-    "connected_ms",
-    "silent_ms",
-    "waited_ms",
-    "talk_ms",
-    "wrap_ms",
-    "machine_ms",
-    "from_ms",
-    "to_ms",
-)
+_SECONDS: Final = (*MOMENTS, "waited_ms", "talk_ms", "wrap_ms", "machine_ms", "from_ms", "to_ms")
 _CALL_SOURCE: Final = {
     "person": f"{LOG}.lead_id",
     "dialed_ms": f"{CARRIER_LOG}.dial_time",
