@@ -466,13 +466,14 @@ def day_figure(trace: DayTrace, *, title: str = "One simulated day", subtitle: s
     span = last - first
     lower.xaxis.set_major_locator(MultipleLocator(1.0 if span > 3 else 0.5 if span > 1 else 0.25))
     if clock:
-        lower.xaxis.set_major_formatter(FuncFormatter(_clock))
+        lower.xaxis.set_major_formatter(FuncFormatter(clock_label))
     return figure
 
 
-def _clock(hours: float, _: object) -> str:
+def clock_label(hours: float, _: object) -> str:
+    """Hours since midnight as a time of day, for the ticks of an axis."""
     minutes = round(60 * hours)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+    return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
 
 
 def legend_beside(axes: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from quietdial.envs.laws import (
 from quietdial.experiments.calibration.estimates import Estimate, Findings, FittedLaw
 from quietdial.experiments.stats.intervals import Interval
 from quietdial.experiments.stats.survival import (
+    CensoredFit,
     KaplanMeier,
     censored_fit,
     kaplan_meier,
@@ -35,6 +36,26 @@ _KNOTS, _HALVINGS = 64, 10
 _NEEDED: Final = ("waited_ms", "connected_ms", "silent")
 
 
+class _Waits(NamedTuple):
+    """All waits of people for an agent, as the log has them.
+
+    Attributes:
+        wait_s: their lengths, (n,).
+        left: whether the callee hung up, (n,); the others hide how long they would have waited.
+        cut: whether the dialer cut the call, (n,).
+        n_unclear: dropped calls of which the log does not say who ended them, not among the n.
+        step_s: what lengths are rounded to; 0: milliseconds.
+        source: table and column of the log.
+    """
+
+    wait_s: FloatArray
+    left: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
+    n_unclear: int
+    step_s: float
+    source: str
+
+
 def estimate_patience(days: RecordedDays, found: Findings) -> None:
     """Add the survival of waiting callees, and a law, to what was found.
 
@@ -49,6 +70,34 @@ def estimate_patience(days: RecordedDays, found: Findings) -> None:
             if name in day.calls.unknown
         )
         return
+    waits = _waits_of(days)
+    _add_cut(waits, found)
+    if waits.n_unclear > 0.05 * max(int(waits.left.sum()), 1):
+        found.open[FIELD] = (
+            f"{waits.n_unclear} dropped calls do not say who ended them (term_reason): a callee "
+            "who left and a call that was cut look alike"
+        )
+        return
+    if not waits.wait_s.size or not waits.wait_s.sum() > 0:
+        found.open[FIELD] = "nobody ever waited: every call was connected at once"
+        return
+    fit = censored_fit(waits.wait_s, waits.left)
+    # Whole seconds: a callee who left at "0" did so after about a third of a second, after all who
+    # were connected at once, and not before them.
+    at_once = waits.left & (waits.wait_s == 0)
+    km = kaplan_meier(np.where(at_once, waits.step_s / 3, waits.wait_s), waits.left)
+    found.patience = km
+    _add_survival(waits, km, fit, found)
+    if km.n_events < FEWEST:
+        found.open[FIELD] = (
+            f"{km.n_events} callees left in {fit.at_risk_s:.0f} s of waiting, at least {FEWEST} "
+            f"are needed; their mean patience is at least {fit.mean_s.lo:.0f} s (95 %)"
+        )
+        return
+    _add_law(waits, km, fit, found)
+
+
+def _waits_of(days: RecordedDays) -> _Waits:
     waits, lefts, cuts, n_unclear = [], [], [], 0
     for day in days.days:
         calls = day.calls
@@ -60,39 +109,39 @@ def estimate_patience(days: RecordedDays, found: Findings) -> None:
         waits.append(calls["waited_ms"][mine] / 1000.0)
         lefts.append(calls["silent"][mine] == "left")
         cuts.append(calls["silent"][mine] == "cut")
-    wait_s, left = np.concatenate(waits), np.concatenate(lefts)
     step = days.days[0].calls.step_ms("waited_ms") / 1000.0
-    step = step if step > 0.001 else 0.0
-    source = days.days[0].calls.source.get("waited_ms", "")
-    cut_s = wait_s[np.concatenate(cuts)]
-    if cut_s.size >= FEWEST:
-        lo, middle, hi = np.quantile(cut_s, (0.025, 0.5, 0.975)).tolist()
-        found.estimates.append(
-            Estimate(
-                CUT_FIELD,
-                "the dialer cuts a call after (95 % of the cuts)",
-                Interval(middle, lo, hi, cut_s.size),
-                "s",
-                "cuts",
-                0,
-                source,
-                step,
-            )
-        )
-    if n_unclear > 0.05 * max(int(left.sum()), 1):
-        found.open[FIELD] = (
-            f"{n_unclear} dropped calls do not say who ended them (term_reason): a callee who left "
-            "and a call that was cut look alike"
-        )
+    return _Waits(
+        np.concatenate(waits),
+        np.concatenate(lefts),
+        np.concatenate(cuts),
+        n_unclear,
+        step if step > 0.001 else 0.0,
+        days.days[0].calls.source.get("waited_ms", ""),
+    )
+
+
+def _add_cut(waits: _Waits, found: Findings) -> None:
+    """When the dialer cuts a call."""
+    cut_s = waits.wait_s[waits.cut]
+    if cut_s.size < FEWEST:
         return
-    if not wait_s.size or not wait_s.sum() > 0:
-        found.open[FIELD] = "nobody ever waited: every call was connected at once"
-        return
-    fit = censored_fit(wait_s, left)
-    # Whole seconds: a callee who left at "0" did so after about a third of a second, after all who
-    # were connected at once, and not before them.
-    km = kaplan_meier(np.where(left & (wait_s == 0), step / 3, wait_s), left)
-    found.patience = km
+    lo, middle, hi = np.quantile(cut_s, (0.025, 0.5, 0.975)).tolist()
+    found.estimates.append(
+        Estimate(
+            CUT_FIELD,
+            "the dialer cuts a call after (95 % of the cuts)",
+            Interval(middle, lo, hi, cut_s.size),
+            "s",
+            "cuts",
+            0,
+            waits.source,
+            waits.step_s,
+        )
+    )
+
+
+def _add_survival(waits: _Waits, km: KaplanMeier, fit: CensoredFit, found: Findings) -> None:
+    """The curve at some times, and the mean if patience is exponential."""
     note = f"nothing is known beyond {km.last_s:g} s, the longest wait"
     for at_s in (1.0, 2.0, km.last_s):
         if at_s <= km.last_s and not any(e.field == _at(at_s) for e in found.estimates):
@@ -100,12 +149,12 @@ def estimate_patience(days: RecordedDays, found: Findings) -> None:
                 Estimate(
                     _at(at_s),
                     f"callees still there after {at_s:g} s of silence",
-                    _survival(km, at_s, step),
+                    _survival(km, at_s, waits.step_s),
                     "1",
                     "waits",
                     km.n_censored,
-                    source,
-                    step,
+                    waits.source,
+                    waits.step_s,
                     note,
                 )
             )
@@ -118,30 +167,28 @@ def estimate_patience(days: RecordedDays, found: Findings) -> None:
             "s",
             "waits",
             km.n_censored,
-            source,
-            step,
+            waits.source,
+            waits.step_s,
             note
             if mean.n
             else f"nobody left in {fit.at_risk_s:.0f} s of waiting: a lower limit only; {note}",
         )
     )
-    if km.n_events < FEWEST:
-        found.open[FIELD] = (
-            f"{km.n_events} callees left in {fit.at_risk_s:.0f} s of waiting, at least {FEWEST} "
-            f"are needed; their mean patience is at least {mean.lo:.0f} s (95 %)"
-        )
-        return
-    law: Law = ExponentialLaw(mean_s=round(min(mean.value, MAX_DURATION_S), 4))
+
+
+def _add_law(waits: _Waits, km: KaplanMeier, fit: CensoredFit, found: Findings) -> None:
+    """The law that goes into the scenario: a formula, or the curve where none fits."""
+    law: Law = ExponentialLaw(mean_s=round(min(fit.mean_s.value, MAX_DURATION_S), 4))
     name = "exponential"
-    if step:
+    if waits.step_s:
         found.open["calls.patience, its shape"] = (
             "whole seconds hide whether callees leave at a steady rate: the law is exponential"
         )
     elif fit.p_value < 0.01 and math.isfinite(fit.shape):
         scale_s = min(fit.scale_s, MAX_DURATION_S)
         law, name = WeibullLaw(shape=round(fit.shape, 4), scale_s=round(scale_s, 4)), "weibull"
-    if not step and _misfit(km, law) > MISFIT:
-        law, name = _from_curve(km, wait_s, left), "quantiles of the curve"
+    if not waits.step_s and _misfit(km, law) > MISFIT:
+        law, name = _from_curve(km, waits.wait_s, waits.left), "quantiles of the curve"
     fitted = law.sampled_mean_s()
     found.laws[FIELD] = FittedLaw(law, name, km.n_events, km.n_censored, fitted, 0.0)
     found.open["calls.patience beyond the longest wait"] = (

@@ -16,6 +16,7 @@ from quietdial.envs.loading import write_json_atomic, write_yaml
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.calibrate_report import CalibrationFiles
 from quietdial.experiments.calibration.estimates import Estimate, Findings
+from quietdial.experiments.rundir import make_folder
 
 SCHEMA: Final = "quietdial-log-calibration/1"
 _COLOURS: Final = ("#1b5e9c", "#c4621b", "#4d8a57", "#8a5aa3", "#8c8c8c", "#b0973a")
@@ -79,11 +80,7 @@ def write(
     Raises:
         RunFolderError: a file cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RunFolderError(f"folder {folder} cannot be made: {reason}") from error
+    make_folder(folder)
     path, report = folder / f"{scenario.name}.yaml", folder / "calibration.json"
     write_yaml(path, scenario.model_dump(mode="json", exclude_none=True))
     write_json_atomic(report, as_json(found, days, base, scenario.name))

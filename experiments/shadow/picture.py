@@ -18,6 +18,7 @@ from quietdial.experiments.plots import (
     GRID,
     INK,
     axes_at,
+    clock_label,
     dress,
     head,
     legend_beside,
@@ -29,11 +30,6 @@ _INCUMBENT, _POLICY, _FALLBACK = "#555555", "#0072B2", "#BDBDBD"
 _MORE, _FEWER = "#D55E00", "#56B4E9"
 _BIN_S: Final = 300.0
 _MOST_FEATURES: Final = 18
-
-
-def _hours(value: float, _: object) -> str:
-    minutes = round(60 * value)
-    return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
 
 
 def lines_figure(day: Shadowed, policy: str) -> Figure:
@@ -65,7 +61,7 @@ def lines_figure(day: Shadowed, policy: str) -> Figure:
                 c * _BIN_S / 3600, (c + 1) * _BIN_S / 3600, color="#eeeeee", zorder=0, linewidth=0
             )
     axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(_hours))
+    axes.xaxis.set_major_formatter(FuncFormatter(clock_label))
     axes.xaxis.set_major_locator(MaxNLocator(9))
     names = ["incumbent", "policy would hold"]
     if fallback.any():

@@ -58,10 +58,9 @@ def calibrate(args: Args) -> int:
     if not asked.calls:
         raise ConfigError("calibrate needs a table of conversations, or files of recorded days")
     known = asked.format
-    if known == "auto":
-        one = asked.calls[0]
-        is_days = len(asked.calls) > 1 or not one.exists() or is_log(one)
-        known = "auto" if is_days and one.exists() else "conversations"
+    one = asked.calls[0]
+    if known == "auto" and not (one.exists() and (len(asked.calls) > 1 or is_log(one))):
+        known = "conversations"
     if known == "conversations":
         return _calibrate_talk(asked)
     return _calibrate_days(asked, known)
