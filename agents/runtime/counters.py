@@ -64,7 +64,8 @@ _AGED: Final = {
     "machine": MACHINE,
     "inbound": INBOUND,
 }
-_OLDEST_S: Final = 1e6
+OLDEST_S: Final = 1e6
+"""Longest time that a call or an agent is as it is [s]."""
 
 
 class Counters(NamedTuple):
@@ -239,8 +240,8 @@ class CounterFloor:
 def _check_ages(ages: Ages, seen: Counters) -> None:
     for name, told in ages._asdict().items():
         n = getattr(seen, name)
-        if len(told) != n or not all(0.0 <= age <= _OLDEST_S for age in told):
+        if len(told) != n or not all(0.0 <= age <= OLDEST_S for age in told):
             raise PacerError(
                 f"counters: ages of {name!r}: {len(told)} of {n}; give one number of seconds from "
-                f"0 to {_OLDEST_S:g} for each"
+                f"0 to {OLDEST_S:g} for each"
             )

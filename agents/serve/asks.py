@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from quietdial.agents.bundle.errors import BundleError
 from quietdial.agents.bundle.strict import read_json
-from quietdial.agents.runtime.counters import Ages, Counters
+from quietdial.agents.runtime.counters import OLDEST_S, Ages, Counters
 from quietdial.agents.runtime.ledger_protocol import OUTCOMES, Outcome
 from quietdial.agents.serve.errors import RequestError
 
@@ -26,8 +26,6 @@ PERSON: Final = r"^[0-9a-f]{32,64}$"
 DAY: Final = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$"
 MAX_FEATURES: Final = 512
 MAX_WINDOWS: Final = 16
-MAX_AGE_S: Final = 1e6
-"""Longest time that a call or an agent is as it is, seconds."""
 MAX_COUNT: Final = 100_000
 MAX_TOTAL: Final = 10**12
 """Largest count that only grows."""
@@ -223,9 +221,9 @@ def _ages(value: Any) -> Ages:
     _fields(value, (), AGES)
     for name, ages in value.items():
         if not isinstance(ages, list) or not all(
-            type(age) in (int, float) and 0 <= age <= MAX_AGE_S for age in ages
+            type(age) in (int, float) and 0 <= age <= OLDEST_S for age in ages
         ):
-            raise RequestError(f"ages: {name} must be a list of seconds, 0 to {MAX_AGE_S:.0f}")
+            raise RequestError(f"ages: {name} must be a list of seconds, 0 to {OLDEST_S:.0f}")
     return Ages(**{name: tuple(map(float, ages)) for name, ages in value.items()})
 
 

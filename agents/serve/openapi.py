@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from quietdial.agents.runtime.counters import OLDEST_S
 from quietdial.agents.runtime.ledger_protocol import OUTCOMES
 from quietdial.agents.serve.asks import (
     AGES,
@@ -14,7 +15,6 @@ from quietdial.agents.serve.asks import (
     COUNTERS,
     DAY,
     FEATURE,
-    MAX_AGE_S,
     MAX_COUNT,
     MAX_FEATURES,
     MAX_NUMBER,
@@ -38,7 +38,7 @@ _NUMBER: Final[Part] = {"type": "number", "minimum": -MAX_NUMBER, "maximum": MAX
 
 _AGES: Final[Part] = {
     "type": "array",
-    "items": {"type": "number", "minimum": 0, "maximum": MAX_AGE_S},
+    "items": {"type": "number", "minimum": 0, "maximum": OLDEST_S},
 }
 _AGES_SAY: Final = (
     "how long each dial in flight and each agent has been as it is [s], as many numbers as its "
