@@ -126,40 +126,18 @@ def lessons_of(
         raise ConfigError(f"n_campaigns = {n_campaigns!r} must be between 1 and {SEED_STRIDE}")
     if action not in ("residual", "dials"):
         raise ConfigError(f"action = {action!r} of a clone must be 'residual' or 'dials'")
-    options: Mapping[str, Any] = getattr(teacher, "world_options", {})
-    shared: dict[str, Any] = {
-        "start": "random",
-        "horizon_s": min(horizon_s, scenario.episode.duration_s),
-    }
-    world = World(
-        n_campaigns,
+    world, student = _worlds(
+        teacher,
         scenario,
-        observation=teacher.observation,
-        action=teacher.action,
-        base_theta=teacher.base_theta,
-        **shared,
-        **options,
-    )
-    student = World(
         n_campaigns,
-        scenario,
-        observation=observation,
-        action=action,
-        base_theta=base_theta,
-        knowledge=knowledge,
-        **shared,
+        {"start": "random", "horizon_s": min(horizon_s, scenario.episode.duration_s)},
+        {
+            "observation": observation,
+            "action": action,
+            "base_theta": base_theta,
+            "knowledge": knowledge,
+        },
     )
-    its = options.get("knowledge", "believed")
-    if student.params.n[LEARNS] and its != knowledge:
-        raise ConfigError(
-            f"knowledge = {knowledge!r}: {teacher.name} goes by {its!r} and keeps no tables for "
-            "the student; use a teacher with the same knowledge, or none"
-        )
-    # the student looks at the teacher's floor, with room for its own sums
-    world.state = world.state._replace(
-        pmf=max(world.state.pmf, student.state.pmf, key=lambda array: array.size)
-    )
-    student.state = world.state
     thetas = None
     if prices is not None and action == "residual":
         thetas = priced_theta(base_theta, prices)
@@ -195,6 +173,48 @@ def lessons_of(
     most = int(space.n) - 1 if isinstance(space, Discrete) else 0
     actions = np.clip(wanted, 0, most)
     return Lessons(obs, actions, float((actions != wanted).mean()))
+
+
+def _worlds(
+    teacher: Policy,
+    scenario: Scenario,
+    n_campaigns: int,
+    shared: Mapping[str, Any],
+    own: Mapping[str, Any],
+) -> tuple[World, World]:
+    """The teacher's world, and the student's look at the same floor.
+
+    Args:
+        teacher: who plays.
+        scenario: the world.
+        n_campaigns: campaigns side by side.
+        shared: options of both worlds.
+        own: the student's further options.
+    """
+    options: Mapping[str, Any] = getattr(teacher, "world_options", {})
+    world = World(
+        n_campaigns,
+        scenario,
+        observation=teacher.observation,
+        action=teacher.action,
+        base_theta=teacher.base_theta,
+        **shared,
+        **options,
+    )
+    student = World(n_campaigns, scenario, **shared, **own)
+    knowledge = own["knowledge"]
+    its = options.get("knowledge", "believed")
+    if student.params.n[LEARNS] and its != knowledge:
+        raise ConfigError(
+            f"knowledge = {knowledge!r}: {teacher.name} goes by {its!r} and keeps no tables for "
+            "the student; use a teacher with the same knowledge, or none"
+        )
+    # the student looks at the teacher's floor, with room for its own sums
+    world.state = world.state._replace(
+        pmf=max(world.state.pmf, student.state.pmf, key=lambda array: array.size)
+    )
+    student.state = world.state
+    return world, student
 
 
 def _own_dials(world: World) -> NDArray[np.int64]:
