@@ -1,1 +1,1 @@
-"""Calibration of a scenario to recorded days: estimates, the scenario, the report, the proof."""
+"""Scenarios from calls: of recorded days (estimates, report, proof), or of talk times alone."""

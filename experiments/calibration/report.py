@@ -14,8 +14,8 @@ from quietdial.envs.dialer_logs import RecordedDays
 from quietdial.envs.errors import RunFolderError
 from quietdial.envs.loading import write_json_atomic, write_yaml
 from quietdial.envs.scenario import Scenario
-from quietdial.experiments.calibrate_report import CalibrationFiles
 from quietdial.experiments.calibration.estimates import Estimate, Findings
+from quietdial.experiments.calibration.talk_report import CalibrationFiles
 from quietdial.experiments.rundir import make_folder
 
 SCHEMA: Final = "quietdial-log-calibration/1"

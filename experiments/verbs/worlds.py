@@ -16,7 +16,7 @@ from quietdial.envs.scenario import load_scenario, preset_names
 from quietdial.experiments.verbs.common import EXIT_OK, Args, console_of, emit, parse
 
 if TYPE_CHECKING:
-    from quietdial.experiments.calibrate_report import CalibrationFiles
+    from quietdial.experiments.calibration.talk_report import CalibrationFiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _tell_files(files: CalibrationFiles) -> None:
 def _calibrate_talk(asked: CalibrateArgs) -> int:
     """Fit the talk-time law alone."""
     from quietdial.envs.calibrate import fit_talk_law, read_calls
-    from quietdial.experiments.calibrate_report import summary_lines, write_calibration
+    from quietdial.experiments.calibration.talk_report import summary_lines, write_calibration
     from quietdial.experiments.rundir import writable_folder
 
     path, *others = asked.calls

@@ -27,7 +27,7 @@ from quietdial.envs.laws import (
     WeibullLaw,
 )
 from quietdial.envs.scenario import load_scenario
-from quietdial.experiments.calibrate_report import summary_lines, write_calibration
+from quietdial.experiments.calibration.talk_report import summary_lines, write_calibration
 
 N = 10_000
 # The standard errors of the means, shapes and coefficients of variation below are .7 % to 1.5 % of

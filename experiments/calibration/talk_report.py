@@ -1,4 +1,4 @@
-"""Write what `quietdial calibrate` found: scenario, figures and quantile-quantile plot."""
+"""Write what `quietdial calibrate` found in a table of conversations: scenario, report, plot."""
 
 from __future__ import annotations
 
