@@ -1,9 +1,8 @@
 """The result `hard-worlds-tried`: worlds that were not won, once more with other learners.
 
-Three of the worlds of `hard-worlds` in which the learner is level with the rules although their
-model is wrong, each with twice the decisions: with a critic that is told the truth
-(`learner.critic`), and with a policy that remembers (`recurrent-ppo`). Training seeds and the
-judging are as there.
+Three of the worlds of `hard-worlds` in which the learner was not surely above the best rule, each
+with a critic that is told the truth (`learner.critic`) and with a policy that remembers
+(`recurrent-ppo`), 2 M decisions each. Training seeds and judging are as there.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from quietdial.experiments.studies.hard_worlds import (
 
 NAME: Final = "hard-worlds-tried"
 PICTURE: Final = Path("docs/figures/hard-worlds-tried.png")
-AGAIN: Final = ("jumps", "small-team", "lunch")
-"""Worlds that are asked about again: what changes at once, few agents, many who leave at once."""
+AGAIN: Final = ("late-feed", "small-team", "jumps")
+"""Worlds that are asked about again: agents seen late, few of them, and what changes at once."""
 TRIED: Final[dict[str, dict[str, Any]]] = {
     "told": {"critic": "privileged", "total_steps": 2_000_000},
     "recurrent": {"algorithm": "recurrent-ppo", "total_steps": 2_000_000},
