@@ -44,7 +44,7 @@ CHOSEN: Final = {
 }
 """Chosen on tuning days for the marginal rule. 10 agents: among kappa 5 to 16, margins of 2 to 4
 calls, .012 to .12 answered calls per agent-second and highest exponents of .5 to 2.5; of 6,000 days
-9 were above the cap, 83.7 % busy. 25 agents: margins of 3 to 5 calls; 1 of 1,500 days, 89.7 %."""
+7 were above the cap, 83.7 % busy. 25 agents: margins of 3 to 5 calls; 1 of 1,500 days, 89.7 %."""
 
 
 def rule_settings(n_tune_days: int) -> list[Setting]:
