@@ -23,6 +23,7 @@ STUDIES: Final[dict[str, str]] = {
     "export-parity": "export_parity",
     "generalist": "generalist",
     "hard-worlds": "hard_worlds",
+    "hard-worlds-tried": "hard_worlds_tried",
     "hostile-bundles": "hostile_bundles",
     "information": "information",
     "information-choice": "information_choice",
