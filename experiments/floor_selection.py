@@ -26,6 +26,7 @@ from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.agents.policy import RESIDUAL_OFFSET, THETA_RANGE, Policy
 from quietdial.agents.rules import Marginal
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.params import Knowledge
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import Report, select_seeds
@@ -48,6 +49,9 @@ _GRID: Final = (THETA_RANGE[0], 0.004, 0.02, 0.1, THETA_RANGE[1])
 
 _FACTORS: Final = (0.4, 1.0, 2.5)
 """Thresholds at which the policies are measured, as shares of the base rule's."""
+
+_HIGHER: Final = (6.0, 15.0, 40.0)
+"""Further ones, tried in turn as long as a policy stays below the rate at all before."""
 
 
 @dataclass(frozen=True)
@@ -200,31 +204,88 @@ def gains_on(
     """What each policy gains over the base rule on one floor, in utilisation at the same rate.
 
     The base rule's threshold is set near the cap of the floor. The policies are measured at some
-    thresholds around it; between these a line is drawn (utilisation over the logarithm of the
-    rate). A policy that stays below the rate at all of them is taken at the highest, so it may
-    be better than is said.
+    thresholds around it, and at higher ones while one of them stays below the rule's rate;
+    between these a line is drawn (utilisation over the logarithm of the rate). A policy that stays
+    below the rate at all of them is taken at the highest, so it may be better than is said.
 
     Returns:
         The gains; None where the base rule cannot keep the cap with any threshold.
     """
     knowledge = policies[0].spec.knowledge
-
-    def rule(theta: float) -> tuple[float, float]:
-        (only,) = _play([Marginal(theta, knowledge)], floor, seeds, horizon_s)
-        return only
-
-    measured = [(theta, rule(theta)[0]) for theta in _GRID]
+    measured = _rates_of_rule(floor, seeds, horizon_s, knowledge)
     if measured[0][1] > floor.rule.cap * _NEAR:
         return None
     theta = _threshold(measured, floor.rule.cap)
-    rate, level = rule(theta)
+    rate, level = _rule(theta, floor, seeds, horizon_s, knowledge)
     points: list[list[tuple[float, float]]] = [[] for _ in policies]
     low, high = THETA_RANGE
-    for knob in sorted({min(max(theta * factor, low), high) for factor in _FACTORS}):
+
+    def measure(knob: float) -> None:
         played = _play([policy.with_knob(knob) for policy in policies], floor, seeds, horizon_s)
         for its, point in zip(points, played, strict=True):
             its.append(point)
+
+    for knob in sorted({min(max(theta * factor, low), high) for factor in _FACTORS}):
+        measure(knob)
+    for factor in _HIGHER:
+        if theta * factor > high or min(max(its)[0] for its in points) >= rate:
+            break
+        measure(theta * factor)
     return [level_at(its, rate) - level for its in points]
+
+
+def base_thetas(
+    floors: Sequence[Scenario],
+    *,
+    horizon_s: float,
+    knowledge: Knowledge = "believed",
+    n_episodes: int = N_EPISODES,
+    report: Report | None = None,
+) -> tuple[float, ...]:
+    """Each floor's threshold of the base rule at which that rule is at the floor's cap.
+
+    For `ManyFloors.base_thetas`: what is trained with one threshold for all floors is far above
+    the cap on some and far below on others. Measured as in the choice of checkpoints, on selection
+    days; seconds for each floor.
+
+    Args:
+        floors: the floors, each with a cap.
+        horizon_s: length of an episode, as in training.
+        knowledge: what the rule goes by, see `World`.
+        n_episodes: episodes on each, with each threshold.
+        report: progress callback.
+
+    Returns:
+        The thresholds in :data:`THETA_RANGE`, 4 significant digits; the lowest where the rule
+        cannot keep the cap, the highest where it never reaches it.
+    """
+    seeds = select_seeds(max(n_episodes, 2))
+    found: list[float] = []
+    for number, floor in enumerate(floors):
+        if report is not None:
+            report(f"the base rule on {len(floors)} floors", number / len(floors))
+        measured = _rates_of_rule(floor, seeds, horizon_s, knowledge)
+        found.append(float(f"{_threshold(measured, floor.rule.cap):.4g}"))
+    return tuple(found)
+
+
+def _rule(
+    theta: float,
+    floor: Scenario,
+    seeds: NDArray[np.int64],
+    horizon_s: float,
+    knowledge: Knowledge,
+) -> tuple[float, float]:
+    """Silent rate and utilisation of the base rule at a threshold."""
+    (only,) = _play([Marginal(theta, knowledge)], floor, seeds, horizon_s)
+    return only
+
+
+def _rates_of_rule(
+    floor: Scenario, seeds: NDArray[np.int64], horizon_s: float, knowledge: Knowledge
+) -> list[tuple[float, float]]:
+    """(threshold, silent rate) of the base rule at each threshold of the grid."""
+    return [(theta, _rule(theta, floor, seeds, horizon_s, knowledge)[0]) for theta in _GRID]
 
 
 def _threshold(measured: Sequence[tuple[float, float]], cap: float) -> float:

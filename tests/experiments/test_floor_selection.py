@@ -101,6 +101,36 @@ def test_select_over_floors__looks_at_training_floors_on_selection_days_only(
     assert found.floors == ("floor-5",)  # where the rule is too silent there is nothing to gain
 
 
+def test_base_thetas__hold_the_rule_at_the_cap_of_each_floor() -> None:
+    lax = changed(TEN, "lax", rule={"cap": 0.1})
+    strict, lenient = floor_selection.base_thetas((TEN, lax), horizon_s=1800.0, n_episodes=48)
+    assert 1e-4 < strict < lenient < 0.5
+    for floor, theta in ((TEN, strict), (lax, lenient)):
+        ((rate, _),) = floor_selection._play([Marginal(theta)], floor, select_seeds(48), 1800.0)
+        assert 0.6 < rate / floor.rule.cap < 1.5  # a line between few thresholds
+
+
+def test_gains_on__looks_at_higher_thresholds_while_a_policy_stays_below(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A made-up policy that needs 20 times the rule's threshold for the rule's rate."""
+    played: list[float] = []
+
+    def play(who: Any, floor: Scenario, seeds: Any, horizon_s: float) -> list[tuple[float, float]]:
+        (one,) = who
+        if isinstance(one, Marginal):
+            return [(min(3.0 * one.theta, 1.0), 0.8)]
+        played.append(one.knob)
+        rate = min(0.15 * one.knob, 1.0)
+        return [(rate, 0.7 + 5.0 * rate)]
+
+    monkeypatch.setattr(floor_selection, "_play", play)
+    found = floor_selection.gains_on([policy(*RULE)], FIVE, select_seeds(4), 900.0)
+    assert found is not None
+    assert played[-1] == pytest.approx(40 * 0.01, rel=0.1)
+    assert found[0] == pytest.approx(0.7 + 5 * 0.03 - 0.8, abs=0.02)
+
+
 def test_among__chooses_only_after_a_training_on_floors() -> None:
     policies = {1: policy(*RULE), 2: policy(*MORE)}
     assert floor_selection.among(policies, ()) == (policies, None)
