@@ -1,0 +1,88 @@
+"""The result `generalist-late`: one policy for many small floors whose agents are seen late.
+
+Where agents are seen late, a learner has something to gain on the rules (`late_worlds`). This asks
+whether one policy gains it on floors that it never saw: the procedure of `generalist`, with
+training floors of the range `late`, and more decisions on each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from quietdial.envs.loading import write_json_atomic
+from quietdial.experiments.bench.results import put_figures
+from quietdial.experiments.plots import save_png
+from quietdial.experiments.studies.generalist import PAGE, play
+from quietdial.experiments.studies.generalist_floors import JudgedFloor, Plan, judged_floor
+from quietdial.experiments.studies.generalist_page import markdown, picture
+
+NAME: Final = "generalist-late"
+
+
+def _seen_late(
+    n_agents: int, seed: int, said: str, delay_s: int, *, inside: bool = True, **ranges: Any
+) -> JudgedFloor:
+    return judged_floor(
+        f"late-{n_agents}" if delay_s else f"on-time-{n_agents}",
+        seed,
+        f"{said}, seen {delay_s} s late" if delay_s else said,
+        (16, 32),
+        inside=inside,
+        n_agents=(n_agents, n_agents),
+        p_late_feed=1.0 if delay_s else 0.0,
+        feed_delay_s=(delay_s, delay_s),
+        **ranges,
+    )
+
+
+JUDGED: Final = (
+    _seen_late(5, 0, "exponential talk", 3, p_answer=(0.25, 0.5), talk_kinds=("exponential",)),
+    _seen_late(8, 1, "gamma talk", 5, p_answer=(0.15, 0.3), talk_kinds=("gamma",)),
+    _seen_late(10, 2, "lognormal talk", 4, p_answer=(0.08, 0.15), talk_kinds=("lognormal",)),
+    _seen_late(15, 3, "talk of two kinds", 3, p_answer=(0.15, 0.3), talk_kinds=("two_kinds",)),
+    _seen_late(20, 4, "Weibull talk", 4, p_answer=(0.25, 0.5), talk_kinds=("weibull",)),
+    _seen_late(
+        3,
+        5,
+        "fewer agents than in training",
+        4,
+        inside=False,
+        p_answer=(0.15, 0.3),
+        talk_kinds=("gamma",),
+    ),
+    _seen_late(
+        10,
+        6,
+        "agents seen at once",
+        0,
+        inside=False,
+        p_answer=(0.15, 0.3),
+        talk_kinds=("lognormal",),
+    ),
+)
+
+PLAN: Final = Plan(
+    NAME,
+    "One policy for many small floors seen late",
+    ranges="late",
+    n_floors=24,
+    floors_seed=2027,
+    judged=JUDGED,
+    generalist_steps=2_000_000,
+    specialist_steps=1_000_000,
+    n_epochs=4,
+)
+
+
+def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
+    """Do the study (see `command.Study`)."""
+    result = play(PLAN, work, processes, console)
+    if output is None:
+        return
+    write_json_atomic(output, result)
+    if PAGE.is_file():
+        put_figures(PAGE, markdown(result, PLAN), of=NAME)
+        save_png(picture(result, PLAN), PLAN.picture)
