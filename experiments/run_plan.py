@@ -76,9 +76,8 @@ class Plan:
                 raise RunFolderError(f"{run}: holds no {name}; give the folder of a training run")
         values = read_yaml(run / CONFIG_FILE)
         config = parse_run_config(dict(values), str(run / CONFIG_FILE))
-        own = run / THRESHOLDS_FILE
-        thetas = _thresholds(own) if own.is_file() else None
-        return cls(config, values, load_scenario(run / SCENARIO_FILE), floors_of(run), thetas)
+        scenario = load_scenario(run / SCENARIO_FILE)
+        return cls(config, values, scenario, floors_of(run), thresholds_of(run))
 
     def with_thresholds(self, report: Report | None = None) -> Plan:
         """The plan with each floor's own threshold measured, if the configuration asks for it."""
@@ -136,8 +135,15 @@ def floors_of(run: Path) -> tuple[Scenario, ...]:
     return tuple(load_scenario(file) for file in files)
 
 
-def _thresholds(path: Path) -> tuple[float, ...]:
-    """The thresholds of a run's floors, from their file (ConfigError: it holds none)."""
+def thresholds_of(run: Path) -> tuple[float, ...] | None:
+    """The floors' own thresholds of the base rule, from a run's folder; None: they have none.
+
+    Raises:
+        ConfigError: its file cannot be read.
+    """
+    path = run / THRESHOLDS_FILE
+    if not path.is_file():
+        return None
     found = read_yaml(path).get("base_thetas")
     if not isinstance(found, list) or not all(isinstance(one, float) for one in found):
         raise ConfigError(f"{path}: base_thetas must be a list of numbers")

@@ -433,7 +433,7 @@ def test_train__on_many_floors_keeps_them_all_in_its_folder(small_world, tmp_pat
 
 def test_train__on_floors_with_their_own_thresholds_keeps_these(small_world, tmp_path):
     floors = ["--floors.scenarios", str(small_world), "study-real-10", "--floors.own-threshold"]
-    flags = [f"--scenario={small_world}", f"--runs={tmp_path}", "--no-export", *TINY]
+    flags = [f"--scenario={small_world}", f"--runs={tmp_path}", *TINY]
     assert main(["train", *flags, "--name=own", *floors]) == 0
     run = tmp_path / "own"
     thetas = yaml.safe_load((run / "thresholds.yaml").read_text())["base_thetas"]
@@ -443,6 +443,9 @@ def test_train__on_floors_with_their_own_thresholds_keeps_these(small_world, tmp
     assert plan.base_thetas == tuple(thetas)
     assert plan.make_env == ManyFloors(plan.floors, tuple(thetas))  # resumed and done again so
     assert len(plan.floors) == 2
+    bundle = load_bundle(run / "export", unsigned=True)  # for the scenario, with its own knob
+    assert bundle.contract["action"]["base"]["theta"] == load_run_policy(run).base_theta
+    assert bundle.manifest["training"]["base_thetas"] == thetas
     (run / "thresholds.yaml").write_text("base_thetas: much\n")
     with pytest.raises(ConfigError, match="list of numbers"):
         Plan.of_run(run)
