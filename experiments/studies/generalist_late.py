@@ -2,7 +2,8 @@
 
 Where agents are seen late, a learner has something to gain on the rules (`late_worlds`). This asks
 whether one policy gains it on floors that it never saw: the procedure of `generalist`, with
-training floors of the range `late`, and more decisions on each.
+training floors of the range `late`. A specialist has as many decisions as a generalist, all of them
+on its one floor.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ JUDGED: Final = (
     _seen_late(5, 0, "exponential talk", 3, p_answer=(0.25, 0.5), talk_kinds=("exponential",)),
     _seen_late(8, 1, "gamma talk", 5, p_answer=(0.15, 0.3), talk_kinds=("gamma",)),
     _seen_late(10, 2, "lognormal talk", 4, p_answer=(0.08, 0.15), talk_kinds=("lognormal",)),
-    _seen_late(15, 3, "talk of two kinds", 3, p_answer=(0.15, 0.3), talk_kinds=("two_kinds",)),
     _seen_late(20, 4, "Weibull talk", 4, p_answer=(0.25, 0.5), talk_kinds=("weibull",)),
     _seen_late(
         3,
@@ -72,7 +72,7 @@ PLAN: Final = Plan(
     floors_seed=2027,
     judged=JUDGED,
     generalist_steps=2_000_000,
-    specialist_steps=1_000_000,
+    specialist_steps=2_000_000,
     n_epochs=4,
 )
 
