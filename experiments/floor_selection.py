@@ -50,7 +50,7 @@ _GRID: Final = (THETA_RANGE[0], 0.004, 0.02, 0.1, THETA_RANGE[1])
 _FACTORS: Final = (0.4, 1.0, 2.5)
 """Thresholds at which the policies are measured, as shares of the base rule's."""
 
-_HIGHER: Final = (6.0, 15.0, 40.0)
+_HIGHER: Final = (6.0, 15.0, 40.0, 100.0, 250.0, 600.0, 1500.0)
 """Further ones, tried in turn as long as a policy stays below the rate at all before."""
 
 
@@ -163,22 +163,20 @@ def select_over_floors(
             raise ConfigError(f"{policy.name}: only residual policies are chosen over floors")
     looked_at = spread(floors, n_floors)
     seeds = select_seeds(max(n_episodes, 2))
-    found: list[tuple[Scenario, list[float]]] = []
+    found: list[list[float]] = []
     for number, floor in enumerate(looked_at):
         if report is not None:
             said = f"{len(policies)} checkpoints on {len(looked_at)} training floors"
             report(said, number / len(looked_at))
-        its = gains_on(list(policies.values()), floor, seeds, horizon_s)
-        if its is not None:
-            found.append((floor, its))
-    gains = {step: tuple(its[i] for _, its in found) for i, step in enumerate(policies)}
+        found.append(gains_on(list(policies.values()), floor, seeds, horizon_s))
+    gains = {step: tuple(its[i] for its in found) for i, step in enumerate(policies)}
     step = best_step(gains)
     chosen = policies[max(policies)] if step == BASE_RULE else policies[step]
     return FloorChoice(
         step=step,
         policy=base_rule_of(chosen) if step == BASE_RULE else chosen,
-        floors=tuple(floor.name for floor, _ in found),
-        agents=tuple(floor.floor.n_agents for floor, _ in found),
+        floors=tuple(floor.name for floor in looked_at),
+        agents=tuple(floor.floor.n_agents for floor in looked_at),
         gains=gains,
     )
 
@@ -200,21 +198,20 @@ def gains_on(
     floor: Scenario,
     seeds: NDArray[np.int64],
     horizon_s: float,
-) -> list[float] | None:
+) -> list[float]:
     """What each policy gains over the base rule on one floor, in utilisation at the same rate.
 
-    The base rule's threshold is set near the cap of the floor. The policies are measured at some
-    thresholds around it, and at higher ones while one of them stays below the rule's rate;
-    between these a line is drawn (utilisation over the logarithm of the rate). A policy that stays
-    below the rate at all of them is taken at the highest, so it may be better than is said.
+    The base rule's threshold is set near the cap of the floor, or at the lowest where the rule
+    cannot keep that; the rate that it then has is the one of the comparison. The policies are
+    measured at some thresholds around it, and at higher ones while one of them stays below that
+    rate; between these a line is drawn (utilisation over the logarithm of the rate). A policy that
+    stays below the rate at all of them is taken at the highest, so it may be better than is said.
 
     Returns:
-        The gains; None where the base rule cannot keep the cap with any threshold.
+        The gains.
     """
     knowledge = policies[0].spec.knowledge
     measured = _rates_of_rule(floor, seeds, horizon_s, knowledge)
-    if measured[0][1] > floor.rule.cap * _NEAR:
-        return None
     theta = _threshold(measured, floor.rule.cap)
     rate, level = _rule(theta, floor, seeds, horizon_s, knowledge)
     points: list[list[tuple[float, float]]] = [[] for _ in policies]

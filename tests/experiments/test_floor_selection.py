@@ -98,7 +98,8 @@ def test_select_over_floors__looks_at_training_floors_on_selection_days_only(
     assert {name for name, _, _ in looked} == {"floor-5", "floor-10"}
     first, last = select_seeds(floor_selection.N_EPISODES)[[0, -1]]
     assert all(first <= low <= high <= last for _, low, high in looked)
-    assert found.floors == ("floor-5",)  # where the rule is too silent there is nothing to gain
+    assert found.floors == ("floor-5", "floor-10")
+    assert found.gains == {1: (0.0, 0.0)}  # at the rule's own rate where it is above the cap
 
 
 def test_base_thetas__hold_the_rule_at_the_cap_of_each_floor() -> None:
@@ -126,9 +127,25 @@ def test_gains_on__looks_at_higher_thresholds_while_a_policy_stays_below(
 
     monkeypatch.setattr(floor_selection, "_play", play)
     found = floor_selection.gains_on([policy(*RULE)], FIVE, select_seeds(4), 900.0)
-    assert found is not None
     assert played[-1] == pytest.approx(40 * 0.01, rel=0.1)
     assert found[0] == pytest.approx(0.7 + 5 * 0.03 - 0.8, abs=0.02)
+
+
+def test_gains_on__meets_a_rule_that_cannot_keep_the_cap_at_its_lowest_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A made-up rule at 6 to 50 %; the policy has 1 % with the lowest threshold."""
+
+    def play(who: Any, floor: Scenario, seeds: Any, horizon_s: float) -> list[tuple[float, float]]:
+        (one,) = who
+        if isinstance(one, Marginal):
+            return [(min(0.06 + one.theta, 0.5), 0.7)]
+        rate = min(0.01 + 5.0 * one.knob, 1.0)
+        return [(rate, 0.75 if rate > 0.03 else 0.6)]
+
+    monkeypatch.setattr(floor_selection, "_play", play)
+    (gain,) = floor_selection.gains_on([policy(*RULE)], FIVE, select_seeds(4), 900.0)
+    assert gain == pytest.approx(0.05)
 
 
 def test_among__chooses_only_after_a_training_on_floors() -> None:
