@@ -2,8 +2,8 @@
 
 Where agents are seen late, a learner has something to gain on the rules (`late_worlds`). This asks
 whether one policy gains it on floors that it never saw: the procedure of `generalist`, with
-training floors of the range `late`. A specialist has as many decisions as a generalist, all of them
-on its one floor.
+training floors of the range `late`. A generalist has twice as many decisions as a
+specialist, but a twelfth of its decisions on one floor.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ PLAN: Final = Plan(
     n_floors=24,
     floors_seed=2027,
     judged=JUDGED,
-    generalist_steps=2_000_000,
+    generalist_steps=4_000_000,
     specialist_steps=2_000_000,
     n_epochs=4,
 )
