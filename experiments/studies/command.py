@@ -23,6 +23,7 @@ STUDIES: Final[dict[str, str]] = {
     "damaged-checkpoints": "damaged_checkpoints",
     "export-parity": "export_parity",
     "generalist": "generalist",
+    "generalist-large": "generalist_large",
     "generalist-late": "generalist_late",
     "hard-worlds": "hard_worlds",
     "hostile-bundles": "hostile_bundles",

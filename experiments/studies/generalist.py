@@ -1,14 +1,12 @@
 """The result `generalist`: one policy for many floors, against a specialist of each floor.
 
 The generalist is trained on floors drawn at random and judged on floors that it never saw, inside
-and outside the range of its training; the specialist is trained on the judged floor itself. Both
-stand on the index rule at the threshold that this needs on each floor of their training
-(`floor_selection.base_thetas`). Of each training one checkpoint is chosen on selection days of the
-floors that it was trained on (`floor_selection`), or the base rule if none is better; judged floors
-and test days play no part in that, but that a specialist is trained on the floor on which it is
-judged. All are tuned to exactly 3 % silent on each floor and meet the same days. What is asked
-stands in `ASKED_POINTS` and :func:`verdict`. The same on small floors that are seen late is
-`generalist_late`.
+and outside the range of its training; the specialist is trained on the judged floor itself. Of
+each training one checkpoint is chosen on selection days of the floors that it was trained on
+(`floor_selection`), or the base rule if none is better; judged floors and test days play no part in
+that, but that a specialist is trained on the floor on which it is judged. All are tuned to exactly
+3 % silent on each floor and meet the same days. What is asked stands in `ASKED_POINTS` and
+:func:`verdict`. The same procedure on other floors: `generalist_late`, `generalist_large`.
 """
 
 from __future__ import annotations
@@ -56,7 +54,6 @@ from quietdial.experiments.studies.generalist_page import markdown, picture
 from quietdial.experiments.studies.paired import Comparison, compare_at_rate
 from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
-NAME: Final = PLAN.name
 PAGE: Final = Path("docs/generalist.md")
 """Page whose table is made from the result, if it is there."""
 
@@ -78,12 +75,12 @@ def tuned_thresholds(floors: Sequence[Scenario]) -> tuple[float, ...]:
     return base_thetas(floors, horizon_s=LearnerConfig().horizon_s)
 
 
-def generalist_jobs(plan: Plan, thetas: tuple[float, ...]) -> list[TrainJob]:
+def generalist_jobs(plan: Plan, thetas: tuple[float, ...] | None) -> list[TrainJob]:
     """The trainings of the generalist, one for each seed.
 
     Args:
         plan: what is trained.
-        thetas: threshold of the rule below on each training floor.
+        thetas: threshold of the rule below on each training floor; None: the default on all.
     """
     return [
         TrainJob(
@@ -96,12 +93,12 @@ def generalist_jobs(plan: Plan, thetas: tuple[float, ...]) -> list[TrainJob]:
     ]
 
 
-def specialist_jobs(plan: Plan, floor: JudgedFloor, theta: float) -> list[TrainJob]:
-    """The trainings on one judged floor, one for each seed; `theta`: of the rule below."""
+def specialist_jobs(plan: Plan, floor: JudgedFloor, **settings: Any) -> list[TrainJob]:
+    """The trainings on one judged floor, one for each seed, with further settings."""
     return [
         TrainJob(
             f"{floor.name}-seed-{seed}",
-            plan.config(plan.specialist_steps, seed, base_theta=theta),
+            plan.config(plan.specialist_steps, seed, **settings),
             scenario_of(floor),
         )
         for seed in plan.seeds
@@ -110,12 +107,14 @@ def specialist_jobs(plan: Plan, floor: JudgedFloor, theta: float) -> list[TrainJ
 
 def jobs_of(plan: Plan) -> tuple[list[TrainJob], dict[str, list[TrainJob]]]:
     """The trainings of the generalist, and those of each judged floor; none outside the range."""
-    general = generalist_jobs(plan, tuned_thresholds(plan.training_floors()))
-    inside = [floor for floor in plan.judged if floor.inside]
-    thetas = tuned_thresholds([scenario_of(floor) for floor in inside])
-    special: dict[str, list[TrainJob]] = {floor.name: [] for floor in plan.judged}
-    for floor, theta in zip(inside, thetas, strict=True):
-        special[floor.name] = specialist_jobs(plan, floor, theta)
+    own = plan.own_threshold
+    general = generalist_jobs(plan, tuned_thresholds(plan.training_floors()) if own else None)
+    special: dict[str, list[TrainJob]] = {}
+    for floor in plan.judged:
+        settings = {}
+        if floor.inside and own:
+            (settings["base_theta"],) = tuned_thresholds([scenario_of(floor)])
+        special[floor.name] = specialist_jobs(plan, floor, **settings) if floor.inside else []
     return general, special
 
 
@@ -344,12 +343,28 @@ def play(plan: Plan, work: Path, processes: int, console: Console) -> dict[str, 
     return result_file(plan.name, plan.command, seeds, figures)
 
 
-def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
-    """Do the study (see `command.Study`)."""
-    result = play(PLAN, work, processes, console)
+def record(
+    plan: Plan, *, of: str, work: Path, processes: int, output: Path | None, console: Console
+) -> None:
+    """Play a plan, write its result and put table and picture into the page.
+
+    Args:
+        plan: what is trained and judged.
+        of: name of the marked place of the page; empty: the unnamed one.
+        work: as in `command.Study`, like all that follow.
+        processes: trainings that run at the same time.
+        output: JSON file for the figures; none: nothing is written.
+        console: where progress and tables go.
+    """
+    result = play(plan, work, processes, console)
     if output is None:
         return
     write_json_atomic(output, result)
     if PAGE.is_file():
-        put_figures(PAGE, markdown(result))
-        save_png(picture(result), PLAN.picture)
+        put_figures(PAGE, markdown(result, plan), of=of)
+        save_png(picture(result, plan), plan.picture)
+
+
+def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
+    """Do the study (see `command.Study`)."""
+    record(PLAN, of="", work=work, processes=processes, output=output, console=console)

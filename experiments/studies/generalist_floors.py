@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from quietdial.agents.learners.config import LearnerConfig
 from quietdial.envs.randomise import ScenarioRanges, draw_scenario, draw_scenarios
@@ -15,9 +15,6 @@ RATE: Final = 0.03
 SEEDS: Final = (1, 2, 3)
 ASKED_POINTS: Final = 0.5
 """The generalist should be at most so far below the specialist, in points of utilisation."""
-
-OBSERVATION: Final = "wide"
-"""What a dialer sees, the part that the rule below does not use included."""
 
 
 class JudgedFloor(NamedTuple):
@@ -109,26 +106,6 @@ JUDGED: Final = (
         talk_kinds=("lognormal",),
     ),
     judged_floor(
-        "agents-100-long",
-        8,
-        "talk of two kinds, a list that never runs out",
-        (8, 16),
-        n_agents=(100, 100),
-        p_answer=(0.15, 0.3),
-        talk_kinds=("two_kinds",),
-        p_people=0.0,
-    ),
-    judged_floor(
-        "agents-200",
-        9,
-        "gamma talk, a list that never runs out",
-        (6, 12),
-        n_agents=(200, 200),
-        p_answer=(0.25, 0.5),
-        talk_kinds=("gamma",),
-        p_people=0.0,
-    ),
-    judged_floor(
         "agents-3",
         5,
         "fewer agents than in training",
@@ -165,6 +142,8 @@ class Plan:
         generalist_steps: decisions of a generalist's training.
         specialist_steps: decisions of a specialist's.
         n_epochs: passes over each rollout.
+        observation: what the learner sees.
+        own_threshold: whether each floor trains at its own threshold of the base rule.
         seeds: training seeds.
     """
 
@@ -177,6 +156,8 @@ class Plan:
     generalist_steps: int
     specialist_steps: int
     n_epochs: int
+    observation: Literal["full", "wide"] = "full"
+    own_threshold: bool = False
     seeds: tuple[int, ...] = SEEDS
 
     @property
@@ -196,7 +177,7 @@ class Plan:
     def config(self, total_steps: int, seed: int, **settings: Any) -> LearnerConfig:
         """Settings of a training."""
         return LearnerConfig(
-            observation=OBSERVATION,
+            observation=self.observation,
             total_steps=total_steps,
             n_epochs=self.n_epochs,
             seed=seed,

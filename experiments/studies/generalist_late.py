@@ -2,8 +2,9 @@
 
 Where agents are seen late, a learner has something to gain on the rules (`late_worlds`). This asks
 whether one policy gains it on floors that it never saw: the procedure of `generalist`, with
-training floors of the range `late`. A generalist has twice as many decisions as a
-specialist, but a twelfth of its decisions on one floor.
+training floors of the range `late`, each at its own threshold of the base rule, the set `wide`, and
+more decisions on each floor. A generalist has twice as many decisions as a specialist, but a
+twelfth of its decisions on one floor.
 """
 
 from __future__ import annotations
@@ -13,12 +14,8 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from quietdial.envs.loading import write_json_atomic
-from quietdial.experiments.bench.results import put_figures
-from quietdial.experiments.plots import save_png
-from quietdial.experiments.studies.generalist import PAGE, play
+from quietdial.experiments.studies.generalist import record
 from quietdial.experiments.studies.generalist_floors import JudgedFloor, Plan, judged_floor
-from quietdial.experiments.studies.generalist_page import markdown, picture
 
 NAME: Final = "generalist-late"
 
@@ -74,15 +71,11 @@ PLAN: Final = Plan(
     generalist_steps=4_000_000,
     specialist_steps=2_000_000,
     n_epochs=4,
+    observation="wide",
+    own_threshold=True,
 )
 
 
 def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
     """Do the study (see `command.Study`)."""
-    result = play(PLAN, work, processes, console)
-    if output is None:
-        return
-    write_json_atomic(output, result)
-    if PAGE.is_file():
-        put_figures(PAGE, markdown(result, PLAN), of=NAME)
-        save_png(picture(result, PLAN), PLAN.picture)
+    record(PLAN, of=NAME, work=work, processes=processes, output=output, console=console)

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.floors import ManyFloors
 from quietdial.agents.policy import PolicySpec
 from quietdial.envs.pacing.spec import observation_fields
@@ -19,7 +20,7 @@ from quietdial.envs.randomise import RANGES
 from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.plots import png_bytes
 from quietdial.experiments.stats import Interval
-from quietdial.experiments.studies import generalist, generalist_late
+from quietdial.experiments.studies import generalist, generalist_large, generalist_late
 from quietdial.experiments.studies.generalist import Found
 from quietdial.experiments.studies.generalist_floors import (
     JUDGED,
@@ -32,7 +33,7 @@ from quietdial.experiments.studies.generalist_floors import (
 from quietdial.experiments.studies.generalist_page import markdown, picture
 from quietdial.experiments.studies.paired import Comparison, Facing
 
-PLANS = (PLAN, generalist_late.PLAN)
+PLANS = (PLAN, generalist_large.PLAN, generalist_late.PLAN)
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
@@ -61,7 +62,8 @@ def test_floors__judged_ones_are_new_and_where_they_say(plan: Plan) -> None:
 
 
 def test_floors__judged_ones_reach_from_one_end_of_the_range_to_the_other() -> None:
-    inside = [scenario_of(tested) for tested in JUDGED if tested.inside]
+    judged = [*JUDGED, *generalist_large.JUDGED]
+    inside = [scenario_of(tested) for tested in judged if tested.inside]
     agents = [scenario.floor.n_agents for scenario in inside]
     assert (min(agents), max(agents)) == RANGES[PLAN.ranges].n_agents
     assert "amd" in {scenario.calls.detection.kind for scenario in inside}
@@ -90,11 +92,14 @@ def test_jobs__have_all_seeds_keys_of_their_own_and_the_threshold_of_their_floor
     assert [job.config.seed for job in general] == list(plan.seeds)
     for job in general:
         assert isinstance(job.make_env, ManyFloors)
-        assert job.make_env.base_thetas == tuple(0.001 * (i + 1) for i in range(plan.n_floors))
-    for i, tested in enumerate(plan.judged):
+        assert job.config.observation == plan.observation
+        each = tuple(0.001 * (i + 1) for i in range(plan.n_floors))
+        assert job.make_env.base_thetas == (each if plan.own_threshold else None)
+    for tested in plan.judged:
         its = special[tested.name]
         assert len(its) == (len(plan.seeds) if tested.inside else 0)
-        assert all(job.config.base_theta == 0.001 * (i + 1) for job in its)
+        own = 0.001 if plan.own_threshold else LearnerConfig().base_theta
+        assert all(job.config.base_theta == own for job in its)
     jobs = [*general, *(job for its in special.values() for job in its)]
     assert len({job.key for job in jobs}) == len({job.sha256 for job in jobs}) == len(jobs)
 
