@@ -30,7 +30,7 @@ from quietdial.agents.learners.fast_policy import (
     set_logit_bias,
     starting_bias,
 )
-from quietdial.agents.learners.sb3_env import SameStepVecEnv
+from quietdial.agents.learners.sb3_env import N_TRUTHS, SameStepVecEnv
 from quietdial.envs.errors import ConfigError, MissingExtraError
 
 try:
@@ -132,6 +132,7 @@ def _actor_critic(config: LearnerConfig, vec_env: SameStepVecEnv) -> dict[str, A
     return {
         "net_arch": {"pi": list(config.net), "vf": list(config.net)},
         "logit_bias": _bias(config, vec_env),
+        "n_truths": N_TRUTHS if config.critic == "privileged" else 0,
     }
 
 

@@ -39,7 +39,7 @@ OFF_POLICY: Final = frozenset({"dqn", "qr-dqn", "sac"})
 
 _WITH_MINIBATCHES: Final = frozenset({"ppo-lagrangian", "ppo", "maskable-ppo", "recurrent-ppo"})
 
-_CLONED: Final = frozenset({"ppo-lagrangian", "ppo", "maskable-ppo", "a2c", "trpo"})
+_ACTOR_CRITIC: Final = frozenset({"ppo-lagrangian", "ppo", "maskable-ppo", "a2c", "trpo"})
 
 _STORED: Final[dict[str, Any]] = {  # common to what learns from a store
     "n_envs": 64,
@@ -124,6 +124,11 @@ class LearnerConfig(BaseModel):
     max_grad_norm: float = Field(default=0.5, gt=0, le=1000, description="clip of the gradient")
     net: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         default=(64, 64), min_length=1, max_length=8, description="hidden widths, actor and critic"
+    )
+    critic: Literal["same", "privileged"] = Field(
+        default="same",
+        description="what the critic sees: what the actor sees, or hidden truth besides, which "
+        "calls will be answered and when agents will be free; for training only",
     )
     observation: Literal["full", "counters", "leads", "wide", "markov"] = Field(
         default="full", description="observation set"
@@ -280,11 +285,18 @@ class LearnerConfig(BaseModel):
                     "every episode has its own price; use fixed"
                 )
         if self.warm_start is not None and (
-            self.algorithm not in _CLONED or self.action not in ("residual", "dials")
+            self.algorithm not in _ACTOR_CRITIC or self.action not in ("residual", "dials")
         ):
             raise ValueError(
-                f"warm_start = {self.warm_start!r} needs algorithm {', '.join(sorted(_CLONED))} "
-                "and action residual or dials"
+                f"warm_start = {self.warm_start!r} needs algorithm "
+                f"{', '.join(sorted(_ACTOR_CRITIC))} and action residual or dials"
+            )
+        if self.critic == "privileged" and (
+            self.algorithm not in _ACTOR_CRITIC or self.warm_start is not None
+        ):
+            raise ValueError(
+                f"critic = {self.critic!r} needs algorithm {', '.join(sorted(_ACTOR_CRITIC))} and "
+                "no warm_start"
             )
         if not all(0 <= share <= 1 for share in self.exploration):
             raise ValueError(f"exploration = {self.exploration}: both must be between 0 and 1")

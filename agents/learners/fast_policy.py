@@ -21,6 +21,7 @@ try:
     from gymnasium import spaces
     from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
     from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.torch_layers import MlpExtractor
 except ImportError as error:  # pragma: no cover - tested in a bare environment
     raise MissingExtraError("torch and stable-baselines3", "train", "training") from error
 
@@ -42,17 +43,86 @@ def set_logit_bias(layer: torch.nn.Module, bias: Sequence[float]) -> None:
         layer.bias.copy_(torch.as_tensor(bias))
 
 
+class SplitExtractor(torch.nn.Module):
+    """Hidden layers of actor and critic of which only the critic sees the last features.
+
+    Args:
+        n_features: all features.
+        n_truths: how many of the last ones the actor does not see.
+        net_arch: widths, `{"pi": [...], "vf": [...]}`.
+        activation_fn: between the layers.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_truths: int,
+        net_arch: dict[str, list[int]],
+        activation_fn: type[torch.nn.Module],
+    ) -> None:
+        super().__init__()
+        self._n_seen = n_features - n_truths
+        actor = MlpExtractor(self._n_seen, {**net_arch, "vf": []}, activation_fn, "cpu")
+        critic = MlpExtractor(n_features, {**net_arch, "pi": []}, activation_fn, "cpu")
+        self.policy_net, self.value_net = actor.policy_net, critic.value_net
+        self.latent_dim_pi, self.latent_dim_vf = actor.latent_dim_pi, critic.latent_dim_vf
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What comes out of the actor's and the critic's layers, from features (B, F)."""
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: torch.Tensor) -> torch.Tensor:
+        """The actor's layers, (B, width)."""
+        return self.policy_net(features[:, : self._n_seen])  # type: ignore[no-any-return]
+
+    def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
+        """The critic's layers, (B, width)."""
+        return self.value_net(features)  # type: ignore[no-any-return]
+
+
 _IMPOSSIBLE = -1e8
 """Logit of an impossible action; its probability underflows to exactly zero."""
 
 
 class _Fast:
-    """What both policies do in place of torch.distributions, with masks or without."""
+    """What both policies do in place of torch.distributions, with masks or without.
+
+    Args:
+        logit_bias: starting bias of the actions' logits, one per action; none: zeros.
+        n_truths: how many of the last features the critic alone sees.
+        *args: as the policy of stable-baselines3 takes them.
+        **kwargs: as it takes them; the activation defaults to :class:`FastTanh`.
+    """
 
     action_net: Any
     value_net: Any
     mlp_extractor: Any
     extract_features: Any
+    features_dim: int
+    net_arch: Any
+    activation_fn: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        logit_bias: Sequence[float] | None = None,
+        n_truths: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.n_truths = n_truths  # asked for while the layers are built
+        kwargs.setdefault("activation_fn", FastTanh)
+        super().__init__(*args, **kwargs)
+        if logit_bias is not None:
+            set_logit_bias(self.action_net, logit_bias)
+
+    def _build_mlp_extractor(self) -> None:
+        """As stable-baselines3 does, or with the truth for the critic alone."""
+        if self.n_truths == 0:
+            super()._build_mlp_extractor()  # type: ignore[misc]
+            return
+        self.mlp_extractor = SplitExtractor(
+            self.features_dim, self.n_truths, self.net_arch, self.activation_fn
+        )
 
     def _log_probs_and_values(
         self, obs: torch.Tensor, action_masks: Any
@@ -111,16 +181,10 @@ class _Fast:
 class FastDiscretePolicy(_Fast, ActorCriticPolicy):
     """An ``MlpPolicy`` for one discrete action with faster sampling and evaluation.
 
-    Args:
-        logit_bias: starting bias of the actions' logits, one per action; none: zeros.
-        *args: as `ActorCriticPolicy` takes them.
-        **kwargs: as `ActorCriticPolicy` takes them; the activation defaults to :class:`FastTanh`.
+    Args: see :class:`_Fast`.
     """
 
-    def __init__(
-        self, *args: Any, logit_bias: Sequence[float] | None = None, **kwargs: Any
-    ) -> None:
-        kwargs.setdefault("activation_fn", FastTanh)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.action_space, spaces.Discrete):
             raise ConfigError(
@@ -128,26 +192,13 @@ class FastDiscretePolicy(_Fast, ActorCriticPolicy):
             )
         if not self.share_features_extractor:
             raise ConfigError("FastDiscretePolicy needs share_features_extractor=True")
-        if logit_bias is not None:
-            set_logit_bias(self.action_net, logit_bias)
 
 
 class FastMaskablePolicy(_Fast, MaskableActorCriticPolicy):
     """The same for MaskablePPO: impossible actions have a probability of exactly zero.
 
-    Args:
-        logit_bias: starting bias of the actions' logits, one per action; none: zeros.
-        *args: as `MaskableActorCriticPolicy` takes them.
-        **kwargs: as it takes them; the activation defaults to :class:`FastTanh`.
+    Args: see :class:`_Fast`.
     """
-
-    def __init__(
-        self, *args: Any, logit_bias: Sequence[float] | None = None, **kwargs: Any
-    ) -> None:
-        kwargs.setdefault("activation_fn", FastTanh)
-        super().__init__(*args, **kwargs)
-        if logit_bias is not None:
-            set_logit_bias(self.action_net, logit_bias)
 
 
 def starting_bias(

@@ -91,4 +91,5 @@ class ManyFloors:
             start="random",
             horizon_s=config.horizon_s,
             autoreset_mode=AutoresetMode.SAME_STEP,
+            privileged=config.critic == "privileged",
         )

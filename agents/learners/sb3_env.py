@@ -25,6 +25,7 @@ from quietdial.agents.policy import (
     weight_of_price,
 )
 from quietdial.envs.errors import ConfigError, MissingExtraError
+from quietdial.envs.pacing.spec import PRIVILEGED
 from quietdial.envs.pacing.state import overwrite
 
 try:
@@ -45,6 +46,28 @@ _VALUES: Final = (
     "_ended",
 )
 """What changes with time in an adapter, beside its multiplier and the environment."""
+
+
+N_TRUTHS: Final = len(PRIVILEGED) - 1
+"""How many numbers of hidden truth a privileged critic sees."""
+
+
+def truth_for_critic(
+    privileged: NDArray[np.float64], n_agents: int | NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Hidden truth in the scale of the observations, float32 (B, `N_TRUTHS`).
+
+    2 sqrt(p) - 1 with p the answer rate of now; the logarithm of the factor of talk times; 3 x the
+    calls that will be answered within 5, 10, 20 s and at all / agents; 3 x the agents who will be
+    free within 5, 10, 20 s / agents. People taken for machines so far are left out.
+
+    Args:
+        privileged: (B, P), as `info["privileged"]` has them.
+        n_agents: agents of one campaign; one number, or one per row (B,).
+    """
+    p, talk = privileged[:, :1], privileged[:, 1:2]
+    counts = 3.0 * privileged[:, 3:] / np.reshape(n_agents, (-1, 1))
+    return np.hstack([2.0 * np.sqrt(p) - 1.0, np.log(talk), counts]).astype(np.float32)
 
 
 class BatchedPacing(Protocol):
@@ -120,6 +143,9 @@ class SameStepVecEnv(VecEnv):
     With `theta_range`, the learner's action is a number in [-1, 1] and the environment's a
     threshold, see :func:`~quietdial.agents.policy.theta_of`.
 
+    With `tells_critic` the last :data:`N_TRUTHS` numbers of the observation are hidden truth, see
+    :func:`truth_for_critic`, which a policy has to keep from its actor.
+
     `last_excess` float32 (B,) is what the multiplier multiplies in the last step's reward, for
     learners that value reward and cost apart.
 
@@ -139,6 +165,7 @@ class SameStepVecEnv(VecEnv):
         priced_theta: threshold of the base rule at 150 agent-seconds; none: that of the world,
             whatever the price.
         seed: of the prices of the episodes.
+        tells_critic: hidden truth follows the observation; `env` must tell it in its infos.
     """
 
     def __init__(
@@ -154,6 +181,7 @@ class SameStepVecEnv(VecEnv):
         conditioned: tuple[float, float] | None = None,
         priced_theta: float | None = None,
         seed: int = 0,
+        tells_critic: bool = False,
     ) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
@@ -171,6 +199,7 @@ class SameStepVecEnv(VecEnv):
         self.conditioned = conditioned
         self._priced_theta = priced_theta
         self._price_seed = seed
+        self._tells_critic = tells_critic
         self._episodes = np.zeros(env.num_envs, dtype=np.int64)
         self._nothing: dict[str, Any] = {}
         self._actions: NDArray[Any] | None = None
@@ -194,6 +223,15 @@ class SameStepVecEnv(VecEnv):
                 np.append(observations.high, np.float32(high)),
                 dtype=np.float32,
             )
+        if tells_critic:
+            if not isinstance(observations, Box):
+                raise ConfigError(f"a privileged critic needs a Box, not {observations}")
+            any_number = np.full(N_TRUTHS, np.inf, np.float32)
+            observations = Box(
+                np.append(observations.low, -any_number),
+                np.append(observations.high, any_number),
+                dtype=np.float32,
+            )
         if theta_range is not None:
             actions = Box(-1.0, 1.0, (1,), np.float32)
         super().__init__(n, observations, actions)
@@ -206,7 +244,7 @@ class SameStepVecEnv(VecEnv):
             self._seeds if any(seed is not None for seed in self._seeds) else None
         )
         options = self._options[0] or None
-        obs, _ = self.env.reset(seed=seeds, options=options)
+        obs, infos = self.env.reset(seed=seeds, options=options)
         self._reset_seeds()
         self._reset_options()
         self._episode_return[:] = 0.0
@@ -217,7 +255,7 @@ class SameStepVecEnv(VecEnv):
             self.multiplier = np.zeros(self.num_envs)
             self._new_prices(range(self.num_envs))
             obs = self._priced(obs)
-        return self._shown(np.asarray(obs))
+        return self._shown(np.asarray(obs), infos)
 
     def _priced(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The observation with every row's base rule at the threshold of its price."""
@@ -236,11 +274,14 @@ class SameStepVecEnv(VecEnv):
             self.multiplier[row] = low * (high / low) ** share
             self._episodes[row] += 1
 
-    def _shown(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The observation with the price, if there is one for each episode."""
-        if self.conditioned is None:
-            return obs
-        return np.column_stack([obs, log_multiplier(self.multiplier).astype(np.float32)])
+    def _shown(self, obs: NDArray[np.float32], infos: dict[str, Any]) -> NDArray[np.float32]:
+        """The observation with the episode's price and with the truth, if these are shown."""
+        shown = [obs]
+        if self.conditioned is not None:
+            shown.append(log_multiplier(self.multiplier).astype(np.float32)[:, None])
+        if self._tells_critic:
+            shown.append(truth_for_critic(infos["privileged"], self.n_agents))
+        return obs if len(shown) == 1 else np.hstack(shown)
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for :meth:`step_wait`."""
@@ -281,7 +322,7 @@ class SameStepVecEnv(VecEnv):
         if any_done:
             self._end_rows(done, terminated, infos, row_infos)
             obs = self._priced(obs)
-        return self._shown(obs), shaped.astype(np.float32), done, row_infos
+        return self._shown(obs, infos), shaped.astype(np.float32), done, row_infos
 
     def _end_rows(
         self,
@@ -297,6 +338,10 @@ class SameStepVecEnv(VecEnv):
             price = log_multiplier(self.multiplier).astype(np.float32)
             last = {i: np.append(final, price[i]) for i, final in last.items()}
             self._new_prices(ended)
+        if self._tells_critic:
+            told = np.where(done[:, None], infos["final_info"]["privileged"], 1.0)
+            truth = truth_for_critic(told, self.n_agents)
+            last = {i: np.append(final, truth[i]) for i, final in last.items()}
         for i in ended:
             row_infos[i] = {
                 "terminal_observation": last[i],

@@ -125,6 +125,7 @@ def make_training_env(config: LearnerConfig, scenario: Scenario) -> BatchedPacin
         autoreset_mode=AutoresetMode.SAME_STEP,
         start="random",
         horizon_s=min(config.horizon_s, scenario.episode.duration_s),
+        privileged=config.critic == "privileged",
     )
     return env
 
@@ -196,6 +197,7 @@ def train(
             conditioned=config.conditioned,
             priced_theta=config.priced_theta,
             seed=config.seed,
+            tells_critic=config.critic == "privileged",
         )
         model = build_model(config, vec_env, interval_s)
         keeper = Keeper(config, _spec(config, scenario, env, interval_s), checkpoints)

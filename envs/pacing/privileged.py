@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from quietdial.envs.pacing.jit import compiled
 from quietdial.envs.pacing.spec import PRIVILEGED
 from quietdial.envs.pacing.state import (
     CALL_OUTCOME,
@@ -23,20 +24,29 @@ _HORIZONS_MS = (5000, 10_000, 20_000)
 
 def privileged(state: State) -> NDArray[np.float64]:
     """What no dialer can know, (B, len(spec.PRIVILEGED)) float64, read from the pending events."""
-    head = state.head
-    out = np.zeros((len(head), len(PRIVILEGED)))
-    out[:, 0] = head[:, P_ANSWER] / 2.0**32
-    out[:, 1] = head[:, TALK_FACTOR] / 2.0**20
-    out[:, 2] = head[:, SILENT_AMD]
-    for b in range(len(head)):
-        timers = state.heap[b, : head[b, HEAP]]
-        kinds, entities = (timers >> 20) & 0xF, timers & 0xFFFFF
-        ahead = (timers >> 24) - head[b, NOW]
-        calls = (kinds == PICKUP) | (kinds == VERDICT)
-        calls[calls] = state.call[b, entities[calls], CALL_OUTCOME] == PERSON
-        agents = kinds == AGENT
-        for i, horizon in enumerate(_HORIZONS_MS):
-            out[b, 3 + i] = np.count_nonzero(calls & (ahead <= horizon))
-            out[b, 7 + i] = np.count_nonzero(agents & (ahead <= horizon))
-        out[b, 6] = np.count_nonzero(calls)
+    out = np.zeros((len(state.head), len(PRIVILEGED)))
+    _look(state.head, state.heap, state.call, out)
     return out
+
+
+@compiled()
+def _look(head, heap, call, out):  # type: ignore[no-untyped-def]
+    for b in range(len(head)):
+        out[b, 0] = head[b, P_ANSWER] / 2.0**32
+        out[b, 1] = head[b, TALK_FACTOR] / 2.0**20
+        out[b, 2] = head[b, SILENT_AMD]
+        for i in range(head[b, HEAP]):
+            timer = heap[b, i]
+            kind, entity = (timer >> 20) & 0xF, timer & 0xFFFFF
+            ahead = (timer >> 24) - head[b, NOW]
+            first = -1
+            if kind == AGENT:
+                first = 7
+            elif (kind == PICKUP or kind == VERDICT) and call[b, entity, CALL_OUTCOME] == PERSON:
+                first = 3
+                out[b, 6] += 1.0
+            if first < 0:
+                continue
+            for j in range(len(_HORIZONS_MS)):
+                if ahead <= _HORIZONS_MS[j]:
+                    out[b, first + j] += 1.0

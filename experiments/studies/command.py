@@ -26,6 +26,7 @@ STUDIES: Final[dict[str, str]] = {
     "generalist-large": "generalist_large",
     "generalist-late": "generalist_late",
     "hard-worlds": "hard_worlds",
+    "hard-worlds-tried": "hard_worlds_tried",
     "hostile-bundles": "hostile_bundles",
     "information": "information",
     "information-choice": "information_choice",

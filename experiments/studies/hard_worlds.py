@@ -212,12 +212,14 @@ class Plan:
         worlds: the worlds, one after the other.
         seeds: training seeds.
         days: how many days a knob is tuned on, and how many are judged.
+        learner: what the learners of all worlds are called in tables.
     """
 
     name: str
     worlds: tuple[HardWorld, ...]
     seeds: tuple[int, ...] = SEEDS
     days: Days = DAYS
+    learner: str = LEARNER
 
     @property
     def command(self) -> str:
@@ -284,49 +286,48 @@ def compare(
     return found, jobs
 
 
-def figures_of(
-    world: HardWorld, found: Comparison, seeds: Sequence[int] = SEEDS
-) -> list[dict[str, Any]]:
+def figures_of(world: HardWorld, found: Comparison, plan: Plan = PLAN) -> list[dict[str, Any]]:
     """The published numbers of one world."""
+    learner = plan.learner
     best = best_rule(found)
     at = f"at {100 * RATE:g} % silent"
-    rows = [share_figure(f"{world.name}/{LEARNER}/utilisation", found.utilisation, at)]
+    rows = [share_figure(f"{world.name}/{learner}/utilisation", found.utilisation, at)]
     for row in found.facing:
         note = at if row.reached else f"it stays at {100 * row.rate:.2f} %"
         rows.append(share_figure(f"{world.name}/{row.name}/utilisation", row.utilisation, note))
     for what, row in (("best rule", best), (BASE, found.against(BASE))):
         each = ", ".join(f"{100 * gap:+.2f}" for gap in row.by_seed)
         note = f"{row.name}; by seed {each} points; {verdict(row.difference)}"
-        rows.append(share_figure(f"{world.name}/{LEARNER} minus {what}", row.difference, note))
-    for seed, one in zip(seeds, found.learned, strict=True):
+        rows.append(share_figure(f"{world.name}/{learner} minus {what}", row.difference, note))
+    for seed, one in zip(plan.seeds, found.learned, strict=True):
         silent = float(one.days.days["silent"].sum() / one.days.days["answered"].sum())
         note = f"as played on the test days; base_theta {one.policy.base_theta:.3g}"
-        name = f"{world.name}/{LEARNER}/silent-rate/seed-{seed}"
+        name = f"{world.name}/{learner}/silent-rate/seed-{seed}"
         rows.append(figure(name, silent, "1", silent, silent, len(one.days.seeds), note))
     return rows
 
 
-def markdown(result: Mapping[str, Any], worlds: Sequence[HardWorld] = WORLDS) -> str:
+def markdown(result: Mapping[str, Any], plan: Plan = PLAN) -> str:
     """The table of the page, from the content of a result file."""
     rows = {row["name"]: row for row in result["figures"]}
     lines = [
         made_by(result),
         "",
-        f"| World | What the rule's model misses | {LEARNER} [%] | Best rule [%] | Learner minus "
-        "best rule [points] | Each seed | Minus `marginal` [points] | |",
+        f"| World | What the rule's model misses | {plan.learner} [%] | Best rule [%] "
+        "| Learner minus best rule [points] | Each seed | Minus `marginal` [points] | |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for world in worlds:
-        gap = rows[f"{world.name}/{LEARNER} minus best rule"]
+    for world in plan.worlds:
+        gap = rows[f"{world.name}/{plan.learner} minus best rule"]
         best, seeds, verdict_ = str(gap["note"]).split("; ")
         cells = (
             f"`{world.name}`",
             world.missing,
-            _percent(rows[f"{world.name}/{LEARNER}/utilisation"]),
+            _percent(rows[f"{world.name}/{plan.learner}/utilisation"]),
             f"{best} {_percent(rows[f'{world.name}/{best}/utilisation'])}",
             points(gap),
             seeds.removeprefix("by seed ").removesuffix(" points"),
-            points(rows[f"{world.name}/{LEARNER} minus {BASE}"]),
+            points(rows[f"{world.name}/{plan.learner} minus {BASE}"]),
             f"**{verdict_}**" if verdict_ == "won" else verdict_,
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -343,14 +344,14 @@ def draw(result: Mapping[str, Any], path: Path, plan: Plan = PLAN) -> None:
     shown = {
         world.name: intervals_of(
             result["figures"],
-            {f"minus {what}": f"{world.name}/{LEARNER} minus {what}" for what in against},
+            {f"minus {what}": f"{world.name}/{plan.learner} minus {what}" for what in against},
         )
         for world in plan.worlds
     }
     picture = differences_figure(
         shown,
         title="Where a learner wins, and where it does not",
-        subtitle=f"{LEARNER} minus rule at {100 * RATE:g} % silent, "
+        subtitle=f"{plan.learner} minus rule at {100 * RATE:g} % silent, "
         f"{len(plan.seeds)} training seeds",
     )
     save_png(picture, path)
@@ -358,11 +359,11 @@ def draw(result: Mapping[str, Any], path: Path, plan: Plan = PLAN) -> None:
 
 def play(plan: Plan, work: Path, processes: int, console: Console) -> dict[str, Any]:
     """Train, judge and show, one world after the other; the content of the result file."""
-    table = Table("world", LEARNER, "best rule", "its utilisation", "learner minus it", "")
+    table = Table("world", plan.learner, "best rule", "its utilisation", "learner minus it", "")
     figures: list[dict[str, Any]] = []
     for world in plan.worlds:
         found, jobs = compare(world, work, processes, console, plan)
-        figures += figures_of(world, found, plan.seeds)
+        figures += figures_of(world, found, plan)
         figures += [
             cost_figure(f"{world.name}/training/cpu-s/seed-{seed}", job, work)
             for seed, job in zip(plan.seeds, jobs, strict=True)

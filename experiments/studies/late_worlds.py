@@ -71,5 +71,5 @@ def run(*, work: Path, processes: int, output: Path | None, console: Console) ->
         return
     write_json_atomic(output, result)
     if PAGE.is_file():
-        put_figures(PAGE, markdown(result, PLAN.worlds), of=NAME)
+        put_figures(PAGE, markdown(result, PLAN), of=NAME)
         draw(result, PICTURE, PLAN)

@@ -63,8 +63,9 @@ class TrainJob(NamedTuple):
     def sha256(self) -> str:
         """Fingerprint of settings and world (hex)."""
         settings = self.config.model_dump(mode="json")
-        if settings["knowledge"] == "believed":  # as trainings were named before it could be set
-            del settings["knowledge"]
+        for name, usual in (("knowledge", "believed"), ("critic", "same")):
+            if settings[name] == usual:  # as trainings were named before it could be set
+                del settings[name]
         text = f"{config_sha256(settings)} "
         text += scenario_sha256(self.scenario)
         if self.make_env is not make_training_env:

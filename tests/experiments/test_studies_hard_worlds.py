@@ -8,7 +8,7 @@ import pytest
 from quietdial.agents.rules import Marginal
 from quietdial.agents.rules.catalogue import catalogue
 from quietdial.experiments.stats import Interval, PolicyDays
-from quietdial.experiments.studies import hard_worlds, late_worlds
+from quietdial.experiments.studies import hard_worlds, hard_worlds_tried, late_worlds
 from quietdial.experiments.studies.paired import AtRate, Comparison, Facing
 
 
@@ -58,6 +58,17 @@ def test_late_worlds__are_seen_late_and_have_seeds_of_their_own() -> None:
         assert scenario.name == world.name
         assert scenario.rule.cap == hard_worlds.RATE
         assert scenario.belief.feed_delay_s >= 3.0
+
+
+def test_tried__are_worlds_that_were_even_with_other_learners() -> None:
+    worlds = hard_worlds_tried.PLAN.worlds
+    assert len({world.name for world in worlds}) == len(worlds) == 6
+    for world in worlds:
+        config = hard_worlds.config_of(world, 0.02, 1)
+        assert config.observation == "wide"
+        told = world.name.endswith("-told")
+        assert (config.critic == "privileged") == told
+        assert (config.algorithm == "recurrent-ppo") != told
 
 
 def test_rules__are_in_the_catalogue_and_see_no_hidden_truth() -> None:

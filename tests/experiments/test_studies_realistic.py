@@ -36,18 +36,32 @@ def found() -> Comparison:
     }
     rows = [
         _facing(name, gaps.get(name, Interval(0.03, 0.02, 0.04, 12)), reached="shipped" not in name)
-        for name in realistic.opponents()
+        for name in realistic.opponents(realistic.FLOORS[0])
     ]
     one = AtRate(Marginal(0.02), 0.03, True, 0.03, 1.0, days)
     return Comparison(0.03, (one, one, one), Interval(0.85, 0.84, 0.86, 12), tuple(rows))
 
 
 def test_opponents__are_all_that_is_asked_for() -> None:
-    names = realistic.opponents()
+    names = realistic.opponents(realistic.FLOORS[0])
     assert {asked.rule for asked in realistic.ASKED} <= set(names)
     assert names["vicidial-average, shipped"].knob_range is None
     for mode in ("ratio", "hard-limit", "average", "tapered"):
         assert names[f"vicidial-{mode}"].knob_range is not None
+
+
+def test_opponents__that_keep_their_limit_play_with_it_and_without_a_knob() -> None:
+    for floor in realistic.FLOORS:
+        for name in ("predict1, limit kept", "predict1-pi, limit kept"):
+            rule = realistic.opponents(floor)[name]
+            assert rule.knob_range is None
+            assert dict(rule.world_options)["settings"]["max_silent_pct"] == 3.0
+
+
+def test_between__is_the_difference_of_two_opponents(found: Comparison) -> None:
+    gap = realistic.between(found, "predict1", "fixed-ratio")
+    assert gap.value == pytest.approx(0.07 - 0.03)
+    assert gap.n == 4
 
 
 def test_met__wants_the_size_and_a_sign_that_is_sure(found: Comparison) -> None:
@@ -55,6 +69,8 @@ def test_met__wants_the_size_and_a_sign_that_is_sure(found: Comparison) -> None:
     verdicts = {rule: realistic.met(row, 0, found.against(rule)) for rule, row in asked.items()}
     assert verdicts == {
         "fixed-ratio": False,
+        "predict1, limit kept": True,
+        "predict1-pi, limit kept": True,
         "predict1": True,
         "predict1-pi": True,
         "quantile-blind": True,
@@ -71,7 +87,7 @@ def test_markdown__has_a_row_for_each_opponent_and_says_what_was_met(found: Comp
     text = realistic.markdown(
         {"command": "c", "commit": {"commit": "0" * 40, "dirty": False}, "figures": figures}
     )
-    for name in realistic.opponents():
+    for name in realistic.opponents(realistic.FLOORS[0]):
         assert text.count(f"| {name} |") == len(realistic.FLOORS)
     assert "| +7.00 (-1.00 to +15.00) | difference >= +6.0, not met |" in text
     assert "lower end >= -0.4, not met" in text

@@ -111,6 +111,7 @@ def test_resume__every_algorithm_ends_with_the_same_weights(algorithm: str, tmp_
     "changes",
     [
         {"conditioned": (50.0, 500.0)},
+        {"conditioned": (50.0, 500.0), "critic": "privileged"},
         {"action": "dials", "warm_start": "progressive"},
         {"action": "threshold", "multiplier": "pid"},
         {"action": "vicidial_level", "horizon_s": 300.0},

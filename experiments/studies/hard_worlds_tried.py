@@ -1,0 +1,64 @@
+"""The result `hard-worlds-tried`: worlds that were not won, once more with other learners.
+
+Three of the worlds of `hard-worlds` in which the learner was not surely above the best rule, each
+with a critic that is told the truth (`learner.critic`) and with a policy that remembers
+(`recurrent-ppo`), 2 M decisions each. Training seeds and judging are as there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from quietdial.envs.loading import write_json_atomic
+from quietdial.experiments.bench.results import put_figures
+from quietdial.experiments.studies.hard_worlds import (
+    PAGE,
+    WORLDS,
+    HardWorld,
+    Plan,
+    draw,
+    markdown,
+    play,
+)
+
+NAME: Final = "hard-worlds-tried"
+PICTURE: Final = Path("docs/figures/hard-worlds-tried.png")
+AGAIN: Final = ("late-feed", "small-team", "jumps")
+"""Worlds that are asked about again: agents seen late, few of them, and what changes at once."""
+TRIED: Final[dict[str, dict[str, Any]]] = {
+    "told": {"critic": "privileged", "total_steps": 2_000_000},
+    "recurrent": {"algorithm": "recurrent-ppo", "total_steps": 2_000_000},
+}
+"""What is tried in each of them: ending of the name, and settings of the learner."""
+SAID: Final = {"told": "the critic is told the truth", "recurrent": "the policy remembers"}
+
+
+def _again(world: HardWorld, kind: str) -> HardWorld:
+    return replace(
+        world,
+        name=f"{world.name}-{kind}",
+        missing=f"{world.missing}; {SAID[kind]}",
+        settings={**world.settings, **TRIED[kind]},
+    )
+
+
+PLAN: Final = Plan(
+    NAME,
+    tuple(_again(world, kind) for world in WORLDS if world.name in AGAIN for kind in TRIED),
+    learner="learner",
+)
+
+
+def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
+    """Do the study (see `command.Study`)."""
+    result = play(PLAN, work, processes, console)
+    if output is None:
+        return
+    write_json_atomic(output, result)
+    if PAGE.is_file():
+        put_figures(PAGE, markdown(result, PLAN), of=NAME)
+        draw(result, PICTURE, PLAN)
