@@ -67,17 +67,19 @@ def picture(result: Mapping[str, Any], plan: Plan = PLAN) -> Figure:
     }
     inside = [floor.name for floor in plan.judged if floor.inside]
     own = _at_own_rate(result)
-    at = f"at {100 * RATE:g} % silent" + (" (*: at that rule's own rate)" if own else "")
+    at = f"at {100 * RATE:g} % silent" + ("*" if own else "")
     figure = differences_figure(
         {name + ("*" if name in own else ""): its for name, its in rows.items()},
         title=plan.title,
-        subtitle=f"generalist minus the others {at}; below the dots: outside its range",
+        subtitle=f"generalist minus the others {at}; below the dots: outside its range; "
+        f"shaded: {ASKED_POINTS:g} points",
         band=(-ASKED_POINTS, 0.0),
         rule_after=inside[-1] + ("*" if inside[-1] in own else ""),
     )
     if own:
-        said = "; ".join(f"{name}: {', '.join(rules)}" for name, rules in own.items())
-        figure.text(0.015, 0.02, f"* {said}", fontsize=8, color=FAINT)
+        said = "; ".join(f"{', '.join(rules)} on {name}" for name, rules in own.items())
+        text = f"* where a rule cannot have that, at its own rate: {said}"
+        figure.text(0.015, 0.02, text, fontsize=8, color=FAINT)
     return figure
 
 

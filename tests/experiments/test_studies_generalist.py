@@ -281,6 +281,7 @@ def test_picture__marks_what_is_not_at_the_rate(result: dict[str, Any]) -> None:
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert [label for label in labels if label.endswith("*")] == [f"{JUDGED[0].name}*"]
     texts = [text.get_text() for text in figure.texts]
-    assert f"* {JUDGED[0].name}: fixed-ratio" in texts
-    assert any("(*: at that rule's own rate)" in text for text in texts)
+    said = f"* where a rule cannot have that, at its own rate: fixed-ratio on {JUDGED[0].name}"
+    assert said in texts
+    assert any("at 3 % silent*" in text for text in texts)
     assert not any("*" in text.get_text() for text in picture(result).texts)
