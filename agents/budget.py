@@ -2,17 +2,18 @@
 
 Every 15 s each campaign's knob is set to its value times
 
-    exp(clip(kappa (r A - S) / n, -4, 2.5)),
+    exp(clip(kappa (r A - S) / n, -4, h)),
 
 with S silent and A answered calls so far: what is left of the allowed silent calls is spent, what
 was spent too much is saved. No guarantee; a shield around it gives one, in this order:
 `Shielded(BudgetFeedback(policy), shield)`.
 
-Without a margin r is the target and n = 50 calls (science study, part D). With a margin the loop
-plans to the end of the window: r is such that the day ends `margin` silent calls below the target
-at the pace of answers so far, and n falls with the calls to come, so that the loop is patient early
-and strict at the end (:func:`quietdial.envs.pacing.controllers.feedback.budget_threshold`). The
-target may then be the cap itself.
+Without a margin r is the target, n = 50 calls and h = 2.5 (science study, part D). With a margin
+the loop plans to the end of the window: r is such that the day ends `margin` silent calls below the
+target at the pace of answers so far, more where fewer dials are answered and fewer where more are;
+n falls with the calls to come, so that the loop is patient early and strict at the end; h = 1
+(:func:`quietdial.envs.pacing.controllers.feedback.budget_threshold`). The target may then be the
+cap itself.
 
 S and A are what the dialer itself has counted (:func:`counts_of`). An observation cannot give them:
 its budget features are cut at 9 calls from the cap, and rules observe nothing. So whoever plays
@@ -44,12 +45,8 @@ from quietdial.agents.policy import THETA_RANGE, CountingPolicy, Counts, Policy,
 from quietdial.agents.shields import Shielded
 from quietdial.agents.wrapped import Wrapped
 from quietdial.envs.errors import ConfigError
-from quietdial.envs.pacing.book import make_book, params_of, state_of
 from quietdial.envs.pacing.chance import curves
 from quietdial.envs.pacing.controllers.feedback import budget_threshold
-from quietdial.envs.pacing.full.windows import first_window_time
-from quietdial.envs.pacing.jit import compiled
-from quietdial.envs.pacing.state import IntArray
 from quietdial.envs.pacing.world import World
 
 PERIOD_S: Final = 15.0
@@ -71,8 +68,6 @@ def counts_of(world: World) -> Counts:
     People whom detection takes for machines are in neither, since no dialer sees them; callees who
     still wait are not either.
     """
-    spent_s, span_s = np.empty(world.n_campaigns), np.empty(world.n_campaigns)
-    _window_times(make_book(world.state, world.params), spent_s, span_s)
     if world.is_full:
         windows = world.windows()
         silent, answered = windows["seen_silent"][:, 0], windows["seen_answered"][:, 0]
@@ -80,16 +75,7 @@ def counts_of(world: World) -> Counts:
         totals = world.totals()
         silent = totals["silent"]
         answered = silent + totals["connected"]
-    return Counts(world.clock_s(), silent, answered, spent_s, span_s)
-
-
-@compiled()
-def _window_times(book: IntArray, spent_s: FloatArray, span_s: FloatArray) -> None:
-    """Open time of every campaign's first window, so far and in all, into (B,) each."""
-    s, p = state_of(book), params_of(book)
-    for b in range(s.head.shape[0]):
-        spent, span = first_window_time(b, s, p)
-        spent_s[b], span_s[b] = spent / 1000.0, span / 1000.0
+    return Counts(world.clock_s(), silent, answered, **world.window_progress())
 
 
 class Fed(NamedTuple):
@@ -117,7 +103,8 @@ class BudgetFeedback(Wrapped):
     Attributes:
         kappa: strength of the feedback, 0 to 200; 0 changes nothing.
         target: silent rate to keep, 1e-4 to 0.2.
-        margin: silent calls to be left below the target at the window's end, 0 to 1000; 0: no plan.
+        margin: silent calls to be left below the target at the window's end where one dial in four
+            is answered, 0 to 1000; 0: no plan.
     """
 
     kappa: float = 10.0
@@ -202,6 +189,7 @@ class BudgetFeedback(Wrapped):
                     counts.answered[due],
                     np.rint(1000.0 * counts.spent_s[due]).astype(np.int64),
                     np.rint(1000.0 * counts.span_s[due]).astype(np.int64),
+                    counts.p_answer[due],
                     strict=True,
                 )
             ]

@@ -156,6 +156,7 @@ class Counts(NamedTuple):
         answered: answered calls in that window.
         spent_s: open time of that window so far.
         span_s: its open time in all.
+        p_answer: estimated probability that a dial is answered.
     """
 
     now_s: NDArray[np.float64]
@@ -163,6 +164,7 @@ class Counts(NamedTuple):
     answered: NDArray[np.float64]
     spent_s: NDArray[np.float64]
     span_s: NDArray[np.float64]
+    p_answer: NDArray[np.float64]
 
 
 class CountingPolicy(Policy, Protocol):

@@ -1,10 +1,11 @@
 """The budget loop: every 15 s the policy's knob follows what is left of the allowed silent calls.
 
-factor = exp(clip(kappa (r A - S) / n, -4, 2.5)), with S silent and A answered calls of the first
-window. Without a margin r = target and n = 50 calls (science study, part D). With one,
-r = target - margin / max(A + A', 50) and n = min(max(A' / 10, 1), 50), where
+factor = exp(clip(kappa (r A - S) / n, -4, h)), with S silent and A answered calls of the first
+window. Without a margin r = target, n = 50 calls and h = 2.5 (science study, part D). With one,
+r = target - m / max(A + A', 50), n = min(max(A' / 10, 1), 50) and h = 1, where
 A' = A (T - t) / max(t, 60 s) answered calls are still to come at the pace so far, t of T open time
-being over. No guarantee; the shield comes after it.
+being over, and m = margin sqrt((1 - q) / (3 q)) with q = clip(p, .05, .6) and the estimated
+probability p that a dial is answered. No guarantee; the shield comes after it.
 The exponential function is read from a table rounded to 2^-30, as in the simulator, so that the
 factor has the same bits.
 """
@@ -23,6 +24,8 @@ PERIOD_MS: Final = 15_000
 _CALLS: Final = 50.0
 _NEAR_SHARE: Final = 0.1
 _SHORTEST_MS: Final = 60_000
+_LEAST_SHARE, _MOST_SHARE = 0.05, 0.6
+_MOST, _MOST_PLANNED = 2.5, 1.0
 _LOW, _HIGH, _PER_UNIT = -12.0, 4.0, 256
 _LAST: Final = int((_HIGH - _LOW) * _PER_UNIT)
 _EXP: Final[list[float]] = (
@@ -45,7 +48,8 @@ class BudgetSettings:
     Attributes:
         kappa: strength, 0 to 200; 0 changes nothing.
         target: silent rate to keep, 1e-4 to 0.2.
-        margin: silent calls to be left below the target at the window's end, 0 to 1000; 0: no plan.
+        margin: silent calls to be left below the target at the window's end where one dial in four
+            is answered, 0 to 1000; 0: no plan.
     """
 
     kappa: float = 10.0
@@ -72,7 +76,13 @@ class BudgetLoop:
         self.factor = 1.0
 
     def told(
-        self, now_ms: int, silent: float, answered: float, spent_ms: int, span_ms: int
+        self,
+        now_ms: int,
+        silent: float,
+        answered: float,
+        spent_ms: int,
+        span_ms: int,
+        p_answer: float,
     ) -> float:
         """The factor of now; moved when it is due.
 
@@ -82,14 +92,18 @@ class BudgetLoop:
             answered: answered calls of it.
             spent_ms: open time of it so far [ms].
             span_ms: its open time in all [ms].
+            p_answer: estimated probability that a dial is answered.
         """
         if self._moved_ms is None or not 0 <= now_ms - self._moved_ms < PERIOD_MS:
-            rate, calls = self._settings.target, _CALLS
+            rate, calls, most = self._settings.target, _CALLS, _MOST
             if self._settings.margin > 0.0:
                 to_come = answered * max(span_ms - spent_ms, 0) / max(spent_ms, _SHORTEST_MS)
-                rate -= self._settings.margin / max(answered + to_come, _CALLS)
+                share = min(max(p_answer, _LEAST_SHARE), _MOST_SHARE)
+                kept = self._settings.margin * math.sqrt((1.0 - share) / (3.0 * share))
+                rate -= kept / max(answered + to_come, _CALLS)
                 calls = min(max(_NEAR_SHARE * to_come, 1.0), _CALLS)
+                most = _MOST_PLANNED
             left = rate * (answered + calls) - silent - calls * rate
-            self.factor = _exp(min(max(self._settings.kappa * left / calls, -4.0), 2.5))
+            self.factor = _exp(min(max(self._settings.kappa * left / calls, -4.0), most))
             self._moved_ms = now_ms
         return self.factor

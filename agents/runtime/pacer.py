@@ -311,8 +311,9 @@ class Pacer(Floor):
         """The answer of a policy, or None and why there is none."""
         factor = 1.0
         if self._budget is not None:
-            silent, answered = view.windows[0]
-            factor = self._budget.told(view.now_ms, silent, answered, view.spent_ms, view.span_ms)
+            factor = self._budget.told(
+                view.now_ms, *view.windows[0], view.spent_ms, view.span_ms, view.rate
+            )
         ahead: LookAhead | None = None
         base = 0
         try:

@@ -379,6 +379,23 @@ def full_totals(book, out):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def window_progress(book, spent_s, span_s, p_answer):  # type: ignore[no-untyped-def]
+    """Write how far the rule's first window is, and the estimated answer rate.
+
+    Args:
+        book: the world, only read.
+        spent_s: (B,) float64, written: open time of the window so far [s].
+        span_s: (B,) float64, written: its open time in all [s].
+        p_answer: (B,) float64, written: estimated probability that a dial is answered.
+    """
+    s, p = state_of(book), params_of(book)
+    for b in range(s.head.shape[0]):
+        spent, span = first_window_time(b, s, p)
+        spent_s[b], span_s[b] = spent / 1000.0, span / 1000.0
+        p_answer[b] = answer_rate(b, s, p)
+
+
+@compiled()
 def full_windows(book, silent, answered, seen, seen_answered):  # type: ignore[no-untyped-def]
     """Write the counts of the running windows of a full world, truth and estimate.
 

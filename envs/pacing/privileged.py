@@ -39,13 +39,12 @@ def _look(head, heap, call, out):  # type: ignore[no-untyped-def]
             timer = heap[b, i]
             kind, entity = (timer >> 20) & 0xF, timer & 0xFFFFF
             ahead = (timer >> 24) - head[b, NOW]
-            first = -1
             if kind == AGENT:
                 first = 7
-            elif (kind == PICKUP or kind == VERDICT) and call[b, entity, CALL_OUTCOME] == PERSON:
+            elif kind in (PICKUP, VERDICT) and call[b, entity, CALL_OUTCOME] == PERSON:
                 first = 3
                 out[b, 6] += 1.0
-            if first < 0:
+            else:
                 continue
             for j in range(len(_HORIZONS_MS)):
                 if ahead <= _HORIZONS_MS[j]:

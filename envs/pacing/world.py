@@ -399,6 +399,16 @@ class World:
         columns = {"shield_acts": SHIELD_ACTS, "shield_calls": SHIELD_CALLS}
         return {name: self.state.head[:, at].astype(np.float64) for name, at in columns.items()}
 
+    def window_progress(self) -> dict[str, NDArray[np.float64]]:
+        """How far the rule's first window is in every row, each (B,) float64 and fresh.
+
+        `spent_s`, `span_s`: its open time so far and in all [s]; `p_answer`: the dialer's estimate
+        of the probability that a dial is answered, in [0, 1].
+        """
+        out = {name: np.empty(self.n_campaigns) for name in ("spent_s", "span_s", "p_answer")}
+        features.window_progress(self._book, *out.values())
+        return out
+
     def windows(self) -> dict[str, NDArray[np.float64]]:
         """The rule's windows of every row, each (B, W) float64 and fresh; a full world only.
 

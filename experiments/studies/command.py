@@ -16,7 +16,6 @@ from quietdial.experiments.rundir import writable_file, writable_folder
 from quietdial.experiments.studies.pool import Trained
 
 STUDIES: Final[dict[str, str]] = {
-    "budget-loop": "budget_loop",
     "budget-plan": "budget_plan",
     "long-windows": "long_windows",
     "compliance": "compliance",

@@ -3,7 +3,7 @@
 Days of 8 hours in the study's world, at least 1,000 for every setting: rules without a shield, with
 the borrowing and with the deterministic one, policies that dial everything or at random behind the
 deterministic one, and worlds in which a condition of its theorem fails, the excess told by cause.
-Who plays where: protected.py. Trained policies and loops around any policy: budget_loop.py.
+Who plays where: protected.py. Trained policies, and the loop that plans: budget_plan.py.
 """
 
 from __future__ import annotations
@@ -74,7 +74,6 @@ def play_setting(
     Returns:
         All days, and the mean utilisation of each policy on its share.
     """
-    seeds = seeds[: setting.n_days]
     parts = [
         played(policy, setting.scenario, share, work)
         for policy, share in zip(

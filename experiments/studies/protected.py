@@ -79,7 +79,6 @@ class Setting(NamedTuple):
         policies: who plays: one policy, or those of several training seeds, each its share of days.
         scenario: the world.
         bare: label of the same policy without a shield or loop, to measure the cost against.
-        n_days: most days; None: as many as there are.
     """
 
     world: str
@@ -87,28 +86,25 @@ class Setting(NamedTuple):
     policies: tuple[Policy, ...]
     scenario: Scenario
     bare: str | None = None
-    n_days: int | None = None
 
 
 class Loop(NamedTuple):
-    """Settings of a budget loop and of the borrowing shield around it.
+    """Settings of a budget loop that plans, and of the borrowing shield around it.
 
     Attributes:
         kappa: strength of the loop.
-        target: silent rate that it keeps.
+        margin: silent calls that it plans to leave at the end of the window, see `BudgetFeedback`.
         answers_per_agent_s: answered calls of an agent and second that the shield counts on.
-        margin: silent calls that it plans to leave at the end of the window; 0: it does not plan.
     """
 
     kappa: float
-    target: float
+    margin: float
     answers_per_agent_s: float
-    margin: float = 0.0
 
     @property
     def name(self) -> str:
         """The loop in the words of the table."""
-        return f"plan, margin {self.margin:g}" if self.margin else "budget"
+        return f"plan, margin {self.margin:g}"
 
     @property
     def shield(self) -> Shield:
@@ -117,7 +113,7 @@ class Loop(NamedTuple):
 
     def around(self, policy: Policy) -> BudgetFeedback:
         """The loop around a policy."""
-        return BudgetFeedback(policy, self.kappa, self.target, self.margin)
+        return BudgetFeedback(policy, self.kappa, TARGET, self.margin)
 
 
 def broken_worlds() -> dict[str, Scenario]:

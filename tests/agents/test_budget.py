@@ -58,7 +58,10 @@ def learned(
 @pytest.mark.parametrize("margin", [0.0, 2.0])
 @pytest.mark.parametrize("name", ["study-real-5", "machines-50"])
 def test_told__moves_the_knob_as_the_compiled_rule_moves_its_threshold(name, margin):
-    """Bit for bit: one world counts its calls as a plain one, one in the rule's window, by AMD."""
+    """Bit for bit: one world counts its calls as a plain one, one in the rule's window, by AMD.
+
+    The rule's tick is the last event of a step, and its answer rate that of the step before.
+    """
     compiled = MarginalBudget(0.03, 20.0, TARGET, margin)
     around = BudgetFeedback(Marginal(), 20.0, TARGET, margin)
     world = make_world(compiled, short(name), 3)
@@ -67,8 +70,9 @@ def test_told__moves_the_knob_as_the_compiled_rule_moves_its_threshold(name, mar
     state: object | None = None
     seen = set()
     for _ in range(1800):
-        world.step(knob, every)  # the controller's tick is the last event of the step
-        state = around.told(counts_of(world), state)
+        p_answer = counts_of(world).p_answer
+        world.step(knob, every)
+        state = around.told(counts_of(world)._replace(p_answer=p_answer), state)
         np.testing.assert_array_equal(world.state.memo[:, MEMO + 1], 0.03 * state.factor)
         seen |= set(state.factor)
     assert len(seen) > 20
@@ -95,7 +99,7 @@ def test_margin__leaves_its_calls_at_the_end_with_less_chance_than_a_constant_ta
     """48 days; the spread of what is left is about .7 calls with a plan and 2.5 without."""
     scenario, seeds = load_scenario("study-real-10"), np.arange(48)
     left = []
-    for policy in (MarginalBudget(0.02, 10.0, 0.0265), MarginalBudget(0.02, 8.0, 0.03, 3.0)):
+    for policy in (MarginalBudget(0.02, 10.0, 0.0265), MarginalBudget(0.02, 10.0, 0.03, 3.0)):
         days = play_days(policy, scenario, seeds, batch=48).days
         left.append(0.03 * days["answered"] - days["silent"])
     assert 1.5 < left[1].mean() < 3.5
@@ -128,7 +132,7 @@ def test_loop__spends_more_calls_for_a_higher_target(policy):
 
 def test_told__moves_every_15_s_each_campaign_by_its_own_counts():
     fed = BudgetFeedback(Marginal(), kappa=10.0, target=0.03)
-    hour = (np.zeros(3), np.full(3, 3600.0))
+    hour = (np.zeros(3), np.full(3, 3600.0), np.full(3, 0.25))
     counts = Counts(np.zeros(3), np.array([3.0, 8.0, 40.0]), np.array([100.0, 100.0, 100.0]), *hour)
     state = fed.told(counts, None)
     # .03 x 100 = 3 allowed: 0, 5 and 37 too many; -37 / 5 is cut to -4
@@ -203,7 +207,7 @@ def test_factor__of_1_changes_nothing_and_others_lean_as_stated():
     lowest, _ = priced.act(obs, factor=np.full(64, 9.0))
     np.testing.assert_array_equal(lowest, priced.with_knob(50.0).act(obs)[0])
     zero = np.zeros(1)
-    opening = Counts(zero, zero, zero, zero, np.full(1, 28800.0))
+    opening = Counts(zero, zero, zero, zero, np.full(1, 28800.0), np.full(1, 0.25))
     fed = BudgetFeedback(priced).told(opening, None)
     assert BudgetFeedback(priced).base_thetas(fed) is None  # its base rule keeps its threshold
     moved = replace(priced, spec=priced.spec.model_copy(update={"priced_theta": 0.03}))
@@ -261,3 +265,19 @@ def test_decide__tells_the_counts_of_a_world_once_per_decision():
     np.testing.assert_array_equal(counts.now_s, [600.0, 600.0])
     np.testing.assert_array_equal(counts.spent_s, [600.0, 600.0])
     np.testing.assert_array_equal(counts.span_s, [7200.0, 7200.0])
+
+
+def test_counts_of__has_the_answer_rate_that_is_observed():
+    policy = learned()
+    world = make_world(policy, short(), 3)
+    every = np.ones(3, np.bool_)
+    world.begin(every, [1, 2, 3])
+    at = [field.name for field in observation_fields("full")].index("answer_rate")
+    seen = []
+    for _ in range(600):
+        obs, p_answer = world.observe(), counts_of(world).p_answer
+        np.testing.assert_allclose(obs[:, at], 2.0 * np.sqrt(p_answer) - 1.0, rtol=1e-5, atol=1e-6)
+        world.step(policy.act(obs)[0], every)
+        seen.append(p_answer)
+    np.testing.assert_allclose(seen[0], 0.25)  # the prior
+    assert np.unique(seen).size > 100

@@ -66,8 +66,8 @@ def test_played__is_taken_from_the_work_folder_as_long_as_nothing_has_changed(
 
 
 def test_play_setting__gives_each_trained_policy_its_share_of_the_same_days():
-    both = protected.Setting("w", "two", (Marginal(0.01), Marginal(0.2)), short(), n_days=5)
-    days, by_policy = compliance.play_setting(both, np.arange(9), None)
+    both = protected.Setting("w", "two", (Marginal(0.01), Marginal(0.2)), short())
+    days, by_policy = compliance.play_setting(both, np.arange(5), None)
     low, high = (play_days(Marginal(theta), short(), np.arange(5)) for theta in (0.01, 0.2))
     silent = [*low.days["silent"][:3], *high.days["silent"][3:]]
     np.testing.assert_array_equal(days.days["silent"], silent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_opponents__are_all_that_is_asked_for() -> None:
 def test_opponents__that_keep_their_limit_play_with_it_and_without_a_knob() -> None:
     for floor in realistic.FLOORS:
         for name in ("predict1, limit kept", "predict1-pi, limit kept"):
-            rule = realistic.opponents(floor)[name]
+            rule: Any = realistic.opponents(floor)[name]
             assert rule.knob_range is None
             assert dict(rule.world_options)["settings"]["max_silent_pct"] == 3.0
 

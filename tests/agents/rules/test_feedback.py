@@ -33,30 +33,38 @@ CURVES = curves()
     ],
 )
 def test_threshold__by_hand(silent: int, answered: int, expected: float) -> None:
-    found = budget_threshold(CURVES, 0.02, 10.0, 0.03, 0.0, silent, answered, 0, 0)
+    found = budget_threshold(CURVES, 0.02, 10.0, 0.03, 0.0, silent, answered, 0, 0, 0.1)
     assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("silent", "answered", "spent_s", "expected"),
+    ("silent", "answered", "spent_s", "p_answer", "expected"),
     [
         # half of 8 h: 600 more to come, n = 50, r = .03 - 3 / 1200; r 600 - 20.5 = -4
-        (20.5, 600, 14_400, 0.02 * math.exp(-8 * 4 / 50)),
+        (20.5, 600, 14_400, 0.25, 0.02 * math.exp(-8 * 4 / 50)),
         # 100 to come: n = 10, r = .03 - 3 / 800 = .02625; r 700 - 17.375 = 1
-        (17.375, 700, 25_200, 0.02 * math.exp(8 * 1 / 10)),
+        (17.375, 700, 25_200, 0.25, 0.02 * math.exp(8 * 1 / 10)),
         # at the end: n = 1, r 1000 = 27; 8 x -1 = -8 is cut to -4
-        (28, 1000, 28_800, 0.02 * math.exp(-4)),
+        (28, 1000, 28_800, 0.25, 0.02 * math.exp(-4)),
+        # 8 x .5 = 4 is cut to 1: what is left is not spent at once
+        (26.5, 1000, 28_800, 0.25, 0.02 * math.e),
         # begin: nothing is known, so theta stays
-        (0, 0, 0, 0.02),
+        (0, 0, 0, 0.25, 0.02),
         # 10 answered in 30 s count as in 60 s: 4790 to come; r 10 - 1 = -.7 - .03 / 4.8
-        (1, 10, 30, 0.02 * math.exp(-8 * (0.7 + 30 / 4805) / 50)),
+        (1, 10, 30, 0.25, 0.02 * math.exp(-8 * (0.7 + 30 / 4805) / 50)),
+        # one in 13 is answered: sqrt(12 / 3) = 2, 6 calls are left; r = .025, r 600 - 16 = -1
+        (16, 600, 14_400, 1 / 13, 0.02 * math.exp(-8 * 1 / 50)),
+        # one in 40 counts as .05: r = .03 - .0025 sqrt(19 / 3); r 600 - 12 = -1.5 sqrt(19 / 3) + 6
+        (12, 600, 14_400, 1 / 40, 0.02 * math.exp(8 * (6 - 1.5 * math.sqrt(19 / 3)) / 50)),
+        # nine in ten count as .6: r = .03 - .0025 sqrt(2) / 3; r 600 - 18 = -.5 sqrt(2)
+        (18, 600, 14_400, 0.9, 0.02 * math.exp(-8 * 0.5 * math.sqrt(2) / 50)),
     ],
 )
 def test_threshold__with_a_margin_by_hand(
-    silent: float, answered: int, spent_s: int, expected: float
+    silent: float, answered: int, spent_s: int, p_answer: float, expected: float
 ) -> None:
     found = budget_threshold(
-        CURVES, 0.02, 8.0, 0.03, 3.0, silent, answered, 1000 * spent_s, 28_800_000
+        CURVES, 0.02, 8.0, 0.03, 3.0, silent, answered, 1000 * spent_s, 28_800_000, p_answer
     )
     assert found == pytest.approx(expected, rel=1e-5)
 
@@ -82,7 +90,7 @@ def test_threshold__is_the_second_transcription_on_random_counts() -> None:
         theta, kappa, target = rng.uniform(0.001, 0.1), rng.uniform(0, 60), rng.uniform(0.005, 0.1)
         answered = int(rng.integers(0, 3000))
         silent = int(rng.binomial(answered, target * rng.uniform(0.3, 2)))
-        found = budget_threshold(CURVES, theta, kappa, target, 0.0, silent, answered, 0, 0)
+        found = budget_threshold(CURVES, theta, kappa, target, 0.0, silent, answered, 0, 0, 0.1)
         again = Feedback(theta, kappa, target).second(0, silent, answered)
         assert found == pytest.approx(again, rel=1e-5)
 

@@ -296,6 +296,22 @@ def test_budget_loop_moves_thresholds_every_15_seconds(tables):
     assert pacer.budget_factor == pytest.approx(expected, rel=1e-5)
 
 
+def test_budget_loop_plans_with_the_answer_rate_that_the_pacer_sees(tables):
+    pacer = make(tables, MarginalEvaluator(0.02), budget=BudgetSettings(10.0, 0.03, margin=3.0))
+    conversations(pacer, 40)
+    for i in range(3):
+        pacer.dropped(f"cut-{i}", 1000, "cut")
+    pacer.tick(1000)
+    pacer.decide(1000)
+    view = pacer.view(1000)
+    assert abs(view.rate - 0.25) > 0.1
+    told = (*view.windows[0], view.spent_ms, view.span_ms)
+    expected, usual = (
+        budget_threshold(curves(), 1.0, 10.0, 0.03, 3.0, *told, p) for p in (view.rate, 0.25)
+    )
+    assert pacer.budget_factor == expected != usual
+
+
 def test_budget_loop_has_the_bits_of_the_simulators():
     rng = np.random.default_rng(8)
     for margin in (0.0, 0.5, 3.0):
@@ -304,10 +320,9 @@ def test_budget_loop_has_the_bits_of_the_simulators():
             answered, spent_ms = int(rng.integers(0, 3000)), int(rng.integers(0, 28_800_001))
             silent = int(rng.binomial(answered, target))
             loop = BudgetLoop(BudgetSettings(kappa, target, margin))
-            found = loop.told(0, silent, answered, spent_ms, 28_800_000)
-            expected = budget_threshold(
-                curves(), 1.0, kappa, target, margin, silent, answered, spent_ms, 28_800_000
-            )
+            told = (silent, answered, spent_ms, 28_800_000, rng.uniform(0.01, 0.99))
+            found = loop.told(0, *told)
+            expected = budget_threshold(curves(), 1.0, kappa, target, margin, *told)
             assert found == expected
 
 
