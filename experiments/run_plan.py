@@ -58,7 +58,9 @@ class Plan:
         plan = cls(config, config.model_dump(mode="json"), scenario, config.floors.load())
         fewest = min(config.learner.n_envs, max(len(plan.floors), 1))
         few = config.learner.model_copy(update={"n_envs": fewest})
-        plan.make_env(few, scenario).close()
+        own = plan.floors and config.floors.own_threshold
+        trial = replace(plan, base_thetas=(few.base_theta,) * len(plan.floors)) if own else plan
+        trial.make_env(few, scenario).close()
         if config.learner.warm_start is not None:
             rule_named(config.learner.warm_start)
         return plan

@@ -65,8 +65,15 @@ class ManyFloors:
 
         Raises:
             ConfigError: fewer rows than floors, or a floor that does not fit the others or
-                `scenario`: another decision interval or, with `dials`, other actions.
+                `scenario`: another decision interval or, with `dials`, other actions; thresholds of
+                their own where there is no base rule or it goes by the price.
         """
+        moves = config.priced_theta is not None
+        if self.base_thetas is not None and (moves or not config.action.startswith("residual")):
+            what = "a base rule that goes by the price" if moves else f"action {config.action!r}"
+            raise ConfigError(
+                f"floors with their own thresholds do not fit {what}; leave own_threshold out"
+            )
         interval_s = scenario.episode.decision_interval_s
         for floor in self.scenarios:
             if floor.episode.decision_interval_s != interval_s:

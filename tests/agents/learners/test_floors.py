@@ -68,6 +68,12 @@ def test_many_floors__refuses_thresholds_that_are_not_one_for_each_floor() -> No
         ManyFloors((five, five), (0.1,))
     with pytest.raises(ConfigError, match="must be above 0"):
         ManyFloors((five,), (0.0,))
+    dials = LearnerConfig.preset(action="dials")
+    with pytest.raises(ConfigError, match="do not fit action 'dials'"):
+        ManyFloors((five,), (0.1,))(dials, five)
+    priced = LearnerConfig.preset(conditioned=(50.0, 500.0))
+    with pytest.raises(ConfigError, match="goes by the price"):
+        ManyFloors((five,), (0.1,))(priced, five)
 
 
 def test_many_floors__fingerprint_is_that_of_the_floors_in_their_order() -> None:
