@@ -1,7 +1,7 @@
 """Random scenarios: many different worlds from one seed, so that a policy learns all of them.
 
 `draw_scenario("default", 7)` is one world, `draw_scenarios(64, 7)` are 64. What may differ, between
-which bounds and why stands in `ScenarioRanges`; `RANGES` names three of them. Every quantity has a
+which bounds and why stands in `ScenarioRanges`; `RANGES` names four of them. Every quantity has a
 random stream of its own, made from the seed and the quantity's name, so that a new quantity, or
 another range for one of them, leaves the draws of the others as they were.
 """
@@ -208,6 +208,7 @@ RANGES: Mapping[str, ScenarioRanges] = MappingProxyType(
             rules=("it_2014",),
         ),
         "default": ScenarioRanges(),
+        "late": ScenarioRanges(n_agents=(5, 25), p_late_feed=1.0, feed_delay_s=(2, 5)),
         "wide": ScenarioRanges(
             n_agents=(2, 500),
             hours=(1, 12),
@@ -243,7 +244,8 @@ RANGES: Mapping[str, ScenarioRanges] = MappingProxyType(
     }
 )
 """narrow: a floor like italy-50, a little different each time; default: what contact centres are
-like; wide: beyond what is likely, for stress and for policies that must not break."""
+like; late: the same on small floors whose agents are seen late, where rules fall short and there is
+most to learn; wide: beyond what is likely, for stress and for policies that must not break."""
 
 
 class _Draws:
@@ -455,7 +457,7 @@ def draw_scenario(ranges: ScenarioRanges | str, seed: int) -> Scenario:
     """One world drawn from the ranges; the same ranges and seed give the same world.
 
     Args:
-        ranges: the bounds, or the name of some: narrow, default, wide.
+        ranges: the bounds, or the name of some: narrow, default, late, wide.
         seed: 0 or above; the scenario's name carries it.
 
     Raises:

@@ -68,11 +68,16 @@ class FloorsConfig(BaseModel):
     drawn: int = Field(
         default=0, ge=0, le=SEED_STRIDE, description="random floors besides, from ranges and seed"
     )
-    ranges: Literal["narrow", "default"] = Field(
+    ranges: Literal["narrow", "default", "late"] = Field(
         default="default",
         description="between which bounds they are drawn; of `wide` some have no cap to train for",
     )
     seed: int = Field(default=1, ge=0, description="seed of the draw")
+    own_threshold: bool = Field(
+        default=False,
+        description="train each floor at the threshold at which the base rule has the floor's cap, "
+        "measured before training (seconds a floor), in place of learner.base_theta on all",
+    )
 
     def load(self) -> tuple[Scenario, ...]:
         """The floors: those listed, then those drawn; empty if the run has one floor only."""

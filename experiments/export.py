@@ -32,6 +32,7 @@ from quietdial.experiments.evaluate import (
     test_seeds,
     tune_seeds,
 )
+from quietdial.experiments.run_plan import thresholds_of
 from quietdial.experiments.rundir import provenance
 from quietdial.experiments.stats import compare, summarise
 
@@ -243,6 +244,9 @@ def export_policy(
         seen = replace(seen, agents=(min(sizes), max(sizes)))
     distilled = distil(policy, scenario, console) if table else None
     training = dict(policy.training or {})
+    thetas = None if run is None else thresholds_of(run)
+    if thetas is not None:
+        training["base_thetas"] = list(thetas)
     origin = Origin(
         training={
             "run": None if run is None else run.name,

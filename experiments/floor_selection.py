@@ -4,9 +4,11 @@ A policy of many floors may be good on most of them and bad on the small ones, a
 which it is judged afterwards need not show that. So its checkpoints are looked at on some of the
 floors that it was trained on, from the smallest to the largest, at the silent rate that the base
 rule has there: what each gains over the base rule in utilisation. The best is the one that gains
-most on average among those that lose at most :data:`MOST_LOST` on any floor. If none of them gains
-anything, the base rule itself is taken and marked: the training has learned nothing that holds
-everywhere.
+most on average among those that lose at most :data:`MOST_LOST` on any floor, or what may be luck
+of the few episodes (:func:`luck`). Floors where the base rule cannot keep the cap are left out,
+since there is no rate at which it is worth comparing, unless all are of that kind. If none of the
+checkpoints gains anything, the base rule itself is taken and marked: the training has learned
+nothing that holds everywhere.
 
 Floors on which the policy is judged are not looked at, nor tuning or test days: an episode starts
 at a random moment of a selection day (`evaluate.select_seeds`) and is as long as those of training.
@@ -26,6 +28,7 @@ from quietdial.agents.learned_policy import Layer, LearnedPolicy
 from quietdial.agents.policy import RESIDUAL_OFFSET, THETA_RANGE, Policy
 from quietdial.agents.rules import Marginal
 from quietdial.envs.errors import ConfigError
+from quietdial.envs.pacing.params import Knowledge
 from quietdial.envs.pacing.world import World
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.evaluate import Report, select_seeds
@@ -38,7 +41,10 @@ N_EPISODES: Final = 12
 """Episodes on each of them, if nothing else is said."""
 
 MOST_LOST: Final = 0.005
-"""Utilisation that a checkpoint may lose to the base rule on a floor."""
+"""Utilisation that a checkpoint may lose to the base rule on a floor, beside :func:`luck`."""
+
+_LUCK: Final = 0.21
+"""Two standard errors of a gain measured in one agent-hour, see :func:`luck`."""
 
 HORIZON_S: Final = 7200.0
 """Length of an episode where a policy does not say that of its training."""
@@ -48,6 +54,9 @@ _GRID: Final = (THETA_RANGE[0], 0.004, 0.02, 0.1, THETA_RANGE[1])
 
 _FACTORS: Final = (0.4, 1.0, 2.5)
 """Thresholds at which the policies are measured, as shares of the base rule's."""
+
+_HIGHER: Final = (6.0, 15.0, 40.0, 100.0, 250.0, 600.0, 1500.0)
+"""Further ones, tried in turn as long as a policy stays below the rate at all before."""
 
 
 @dataclass(frozen=True)
@@ -159,33 +168,52 @@ def select_over_floors(
             raise ConfigError(f"{policy.name}: only residual policies are chosen over floors")
     looked_at = spread(floors, n_floors)
     seeds = select_seeds(max(n_episodes, 2))
-    found: list[tuple[Scenario, list[float]]] = []
+    found: list[tuple[Scenario, bool, list[float]]] = []
     for number, floor in enumerate(looked_at):
         if report is not None:
             said = f"{len(policies)} checkpoints on {len(looked_at)} training floors"
             report(said, number / len(looked_at))
-        its = gains_on(list(policies.values()), floor, seeds, horizon_s)
-        if its is not None:
-            found.append((floor, its))
-    gains = {step: tuple(its[i] for _, its in found) for i, step in enumerate(policies)}
-    step = best_step(gains)
+        found.append((floor, *gains_on(list(policies.values()), floor, seeds, horizon_s)))
+    found = [one for one in found if one[1]] or found
+    gains = {step: tuple(its[i] for *_, its in found) for i, step in enumerate(policies)}
+    lost = [MOST_LOST + luck(floor, len(seeds), horizon_s) for floor, *_ in found]
+    step = best_step(gains, lost)
     chosen = policies[max(policies)] if step == BASE_RULE else policies[step]
     return FloorChoice(
         step=step,
         policy=base_rule_of(chosen) if step == BASE_RULE else chosen,
-        floors=tuple(floor.name for floor, _ in found),
-        agents=tuple(floor.floor.n_agents for floor, _ in found),
+        floors=tuple(floor.name for floor, *_ in found),
+        agents=tuple(floor.floor.n_agents for floor, *_ in found),
         gains=gains,
     )
 
 
-def best_step(gains: Mapping[int, Sequence[float]], most_lost: float = MOST_LOST) -> int:
+def luck(floor: Scenario, n_episodes: int, horizon_s: float) -> float:
+    """What a gain on a floor may differ by luck: two standard errors of its utilisation.
+
+    The silent calls of the episodes are about Poisson, n of them, so that two rates with one mean
+    differ by sqrt(2 / n) of it; utilisation moves by about .05 for each unit of the logarithm of
+    the rate; and an agent has some 15 answered calls an hour, 3 % of them silent:
+    2 x .05 x sqrt(2 / (.45 x agent-hours)). Common random numbers make it less.
+    """
+    hours = n_episodes * min(horizon_s, floor.episode.duration_s) / 3600.0
+    return _LUCK / math.sqrt(floor.floor.n_agents * hours)
+
+
+def best_step(gains: Mapping[int, Sequence[float]], most_lost: Sequence[float]) -> int:
     """The step that gains most on average among those that lose little on every floor.
 
-    :data:`BASE_RULE` if no such step gains anything; of equals the longer trained.
+    Args:
+        gains: gains on every floor by step, (F,) each.
+        most_lost: what may be lost on each floor, (F,).
+
+    Returns:
+        The step; :data:`BASE_RULE` if no such step gains anything; of equals the longer trained.
     """
     safe = [
-        (float(np.mean(its)), step) for step, its in gains.items() if its and min(its) >= -most_lost
+        (float(np.mean(its)), step)
+        for step, its in gains.items()
+        if its and all(gain >= -lost for gain, lost in zip(its, most_lost, strict=True))
     ]
     gain, step = max(safe, default=(0.0, BASE_RULE))
     return step if gain > 0.0 else BASE_RULE
@@ -196,35 +224,92 @@ def gains_on(
     floor: Scenario,
     seeds: NDArray[np.int64],
     horizon_s: float,
-) -> list[float] | None:
+) -> tuple[bool, list[float]]:
     """What each policy gains over the base rule on one floor, in utilisation at the same rate.
 
-    The base rule's threshold is set near the cap of the floor. The policies are measured at some
-    thresholds around it; between these a line is drawn (utilisation over the logarithm of the
-    rate). A policy that stays below the rate at all of them is taken at the highest, so it may
-    be better than is said.
+    The base rule's threshold is set near the cap of the floor, or at the lowest where the rule
+    cannot keep that; the rate that it then has is the one of the comparison. The policies are
+    measured at some thresholds around it, and at higher ones while one of them stays below that
+    rate; between these a line is drawn (utilisation over the logarithm of the rate). A policy that
+    stays below the rate at all of them is taken at the highest, so it may be better than is said.
 
     Returns:
-        The gains; None where the base rule cannot keep the cap with any threshold.
+        Whether the base rule can keep the cap there, and the gains.
     """
     knowledge = policies[0].spec.knowledge
-
-    def rule(theta: float) -> tuple[float, float]:
-        (only,) = _play([Marginal(theta, knowledge)], floor, seeds, horizon_s)
-        return only
-
-    measured = [(theta, rule(theta)[0]) for theta in _GRID]
-    if measured[0][1] > floor.rule.cap * _NEAR:
-        return None
+    measured = _rates_of_rule(floor, seeds, horizon_s, knowledge)
     theta = _threshold(measured, floor.rule.cap)
-    rate, level = rule(theta)
+    rate, level = _rule(theta, floor, seeds, horizon_s, knowledge)
     points: list[list[tuple[float, float]]] = [[] for _ in policies]
     low, high = THETA_RANGE
-    for knob in sorted({min(max(theta * factor, low), high) for factor in _FACTORS}):
+
+    def measure(knob: float) -> None:
         played = _play([policy.with_knob(knob) for policy in policies], floor, seeds, horizon_s)
         for its, point in zip(points, played, strict=True):
             its.append(point)
-    return [level_at(its, rate) - level for its in points]
+
+    for knob in sorted({min(max(theta * factor, low), high) for factor in _FACTORS}):
+        measure(knob)
+    for factor in _HIGHER:
+        if theta * factor > high or min(max(its)[0] for its in points) >= rate:
+            break
+        measure(theta * factor)
+    keeps = measured[0][1] <= floor.rule.cap * _NEAR
+    return keeps, [level_at(its, rate) - level for its in points]
+
+
+def base_thetas(
+    floors: Sequence[Scenario],
+    *,
+    horizon_s: float,
+    knowledge: Knowledge = "believed",
+    n_episodes: int = N_EPISODES,
+    report: Report | None = None,
+) -> tuple[float, ...]:
+    """Each floor's threshold of the base rule at which that rule is at the floor's cap.
+
+    For `ManyFloors.base_thetas`: what is trained with one threshold for all floors is far above
+    the cap on some and far below on others. Measured as in the choice of checkpoints, on selection
+    days; seconds for each floor.
+
+    Args:
+        floors: the floors, each with a cap.
+        horizon_s: length of an episode, as in training.
+        knowledge: what the rule goes by, see `World`.
+        n_episodes: episodes on each, with each threshold.
+        report: progress callback.
+
+    Returns:
+        The thresholds in :data:`THETA_RANGE`, 4 significant digits; the lowest where the rule
+        cannot keep the cap, the highest where it never reaches it.
+    """
+    seeds = select_seeds(max(n_episodes, 2))
+    found: list[float] = []
+    for number, floor in enumerate(floors):
+        if report is not None:
+            report(f"the base rule on {len(floors)} floors", number / len(floors))
+        measured = _rates_of_rule(floor, seeds, horizon_s, knowledge)
+        found.append(float(f"{_threshold(measured, floor.rule.cap):.4g}"))
+    return tuple(found)
+
+
+def _rule(
+    theta: float,
+    floor: Scenario,
+    seeds: NDArray[np.int64],
+    horizon_s: float,
+    knowledge: Knowledge,
+) -> tuple[float, float]:
+    """Silent rate and utilisation of the base rule at a threshold."""
+    (only,) = _play([Marginal(theta, knowledge)], floor, seeds, horizon_s)
+    return only
+
+
+def _rates_of_rule(
+    floor: Scenario, seeds: NDArray[np.int64], horizon_s: float, knowledge: Knowledge
+) -> list[tuple[float, float]]:
+    """(threshold, silent rate) of the base rule at each threshold of the grid."""
+    return [(theta, _rule(theta, floor, seeds, horizon_s, knowledge)[0]) for theta in _GRID]
 
 
 def _threshold(measured: Sequence[tuple[float, float]], cap: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def reproduce_run(
     again = run.parent / (name or f"{run.name}-again")
     own = {"name": again.name, "runs": str(run.parent)}
     values = {**plan.values, **own}
-    plan = Plan(plan.config.model_copy(update=own), values, plan.scenario, plan.floors)
+    plan = replace(plan, config=plan.config.model_copy(update=own), values=values)
     if (again / "manifest.json").exists():
         manifest = read_manifest(again)
         difference = first_difference(manifest["config"], values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ from quietdial.agents.learners.floors import ManyFloors
 from quietdial.agents.learners.sb3_env import BatchedPacing
 from quietdial.agents.learners.training import make_training_env
 from quietdial.agents.rules.catalogue import rule_named
-from quietdial.envs.errors import RunFolderError
+from quietdial.envs.errors import ConfigError, RunFolderError
 from quietdial.envs.loading import read_yaml
 from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.config import RunConfig, parse_run_config
-from quietdial.experiments.evaluate import select_seeds, test_seeds, tune_seeds
+from quietdial.experiments.evaluate import Report, select_seeds, test_seeds, tune_seeds
+from quietdial.experiments.floor_selection import base_thetas
 
 CONFIG_FILE: Final = "config.yaml"
 """The complete configuration of a run, in its folder."""
@@ -26,6 +27,9 @@ SCENARIO_FILE: Final = "scenario.yaml"
 
 FLOORS_FOLDER: Final = "floors"
 """The complete floors of a run that was trained on several, numbered in their order."""
+
+THRESHOLDS_FILE: Final = "thresholds.yaml"
+"""Threshold of the base rule on each of these floors, in their order, if each has its own."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class Plan:
         values: the same as plain values, as they stand in the run's folder.
         scenario: what the policy is judged on, and trained on unless there are floors.
         floors: what one policy is trained on together; none: the scenario.
+        base_thetas: each floor's own threshold of the base rule; None: the learner's on all.
     """
 
     config: RunConfig
     values: Mapping[str, Any]
     scenario: Scenario
     floors: tuple[Scenario, ...]
+    base_thetas: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, config: RunConfig) -> Plan:
@@ -52,7 +58,9 @@ class Plan:
         plan = cls(config, config.model_dump(mode="json"), scenario, config.floors.load())
         fewest = min(config.learner.n_envs, max(len(plan.floors), 1))
         few = config.learner.model_copy(update={"n_envs": fewest})
-        plan.make_env(few, scenario).close()
+        own = plan.floors and config.floors.own_threshold
+        trial = replace(plan, base_thetas=(few.base_theta,) * len(plan.floors)) if own else plan
+        trial.make_env(few, scenario).close()
         if config.learner.warm_start is not None:
             rule_named(config.learner.warm_start)
         return plan
@@ -70,12 +78,23 @@ class Plan:
                 raise RunFolderError(f"{run}: holds no {name}; give the folder of a training run")
         values = read_yaml(run / CONFIG_FILE)
         config = parse_run_config(dict(values), str(run / CONFIG_FILE))
-        return cls(config, values, load_scenario(run / SCENARIO_FILE), floors_of(run))
+        scenario = load_scenario(run / SCENARIO_FILE)
+        return cls(config, values, scenario, floors_of(run), thresholds_of(run))
+
+    def with_thresholds(self, report: Report | None = None) -> Plan:
+        """The plan with each floor's own threshold measured, if the configuration asks for it."""
+        if not (self.floors and self.config.floors.own_threshold):
+            return self
+        learner = self.config.learner
+        thetas = base_thetas(
+            self.floors, horizon_s=learner.horizon_s, knowledge=learner.knowledge, report=report
+        )
+        return replace(self, base_thetas=thetas)
 
     @property
     def make_env(self) -> Callable[[LearnerConfig, Scenario], BatchedPacing]:
         """Makes the campaigns to train on."""
-        return ManyFloors(self.floors) if self.floors else make_training_env
+        return ManyFloors(self.floors, self.base_thetas) if self.floors else make_training_env
 
     @property
     def files(self) -> dict[str, dict[str, Any]]:
@@ -83,6 +102,8 @@ class Plan:
         files = {SCENARIO_FILE: _values(self.scenario)}
         for number, floor in enumerate(self.floors):
             files[f"{FLOORS_FOLDER}/{number:04d}-{floor.name}.yaml"] = _values(floor)
+        if self.base_thetas is not None:
+            files[THRESHOLDS_FILE] = {"base_thetas": list(self.base_thetas)}
         return files
 
     @property
@@ -114,6 +135,21 @@ def floors_of(run: Path) -> tuple[Scenario, ...]:
     """The floors that the policy of a run was trained on together, from its folder; none: one."""
     files = sorted((run / FLOORS_FOLDER).glob("*.yaml"))
     return tuple(load_scenario(file) for file in files)
+
+
+def thresholds_of(run: Path) -> tuple[float, ...] | None:
+    """The floors' own thresholds of the base rule, from a run's folder; None: they have none.
+
+    Raises:
+        ConfigError: its file cannot be read.
+    """
+    path = run / THRESHOLDS_FILE
+    if not path.is_file():
+        return None
+    found = read_yaml(path).get("base_thetas")
+    if not isinstance(found, list) or not all(isinstance(one, float) for one in found):
+        raise ConfigError(f"{path}: base_thetas must be a list of numbers")
+    return tuple(found)
 
 
 def _values(scenario: Scenario) -> dict[str, Any]:

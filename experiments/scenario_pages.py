@@ -469,8 +469,8 @@ def random_page() -> str:
         "```",
         "",
         "`narrow` is a floor like italy-50, a little different each time; `default` is what "
-        "contact centres are like; `wide` goes beyond what is likely. All days are outside any "
-        "calendar.",
+        "contact centres are like; `late` is the same on small floors whose agents are seen late; "
+        "`wide` goes beyond what is likely. All days are outside any calendar.",
         "",
         "| Quantity | What, and why these bounds | " + " | ".join(f"`{n}`" for n in names) + " |",
         "|---" * (len(names) + 2) + "|",

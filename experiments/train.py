@@ -100,6 +100,9 @@ def run_training(
     """
     plan = Plan.of(config)
     require_sink(config.track)
+    if plan.floors and config.floors.own_threshold:
+        with _reporting(console, "measuring:") as on_progress:
+            plan = plan.with_thresholds(on_progress)
     folder = RunFolder.create(
         config.runs,
         config.name,

@@ -22,6 +22,8 @@ STUDIES: Final[dict[str, str]] = {
     "damaged-checkpoints": "damaged_checkpoints",
     "export-parity": "export_parity",
     "generalist": "generalist",
+    "generalist-large": "generalist_large",
+    "generalist-late": "generalist_late",
     "hard-worlds": "hard_worlds",
     "hard-worlds-tried": "hard_worlds_tried",
     "hostile-bundles": "hostile_bundles",

@@ -4,9 +4,9 @@ The generalist is trained on floors drawn at random and judged on floors that it
 and outside the range of its training; the specialist is trained on the judged floor itself. Of
 each training one checkpoint is chosen on selection days of the floors that it was trained on
 (`floor_selection`), or the base rule if none is better; judged floors and test days play no part in
-that, but that a specialist is trained on the floor on which it is judged. All are
-tuned to exactly 3 % silent on each floor and meet the same days. What is asked stands in
-:data:`ASKED_POINTS` and :func:`verdict`.
+that, but that a specialist is trained on the floor on which it is judged. All are tuned to exactly
+3 % silent on each floor and meet the same days. What is asked stands in `ASKED_POINTS` and
+:func:`verdict`. The same procedure on other floors: `generalist_late`, `generalist_large`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -27,46 +26,39 @@ from quietdial.agents.learners.floors import ManyFloors
 from quietdial.agents.policy import Policy
 from quietdial.agents.rules.catalogue import rule_named
 from quietdial.envs.loading import write_json_atomic
-from quietdial.envs.randomise import ScenarioRanges, draw_scenario, draw_scenarios
-from quietdial.envs.scenario import Scenario, changed, load_scenario
+from quietdial.envs.scenario import Scenario, load_scenario
 from quietdial.experiments.bench.results import (
     figure,
-    made_by,
-    points,
     put_figures,
     result_file,
     share_figure,
 )
 from quietdial.experiments.executors import Plain
+from quietdial.experiments.floor_selection import base_thetas
 from quietdial.experiments.plots import save_png
 from quietdial.experiments.selection import BASE_RULE
 from quietdial.experiments.stats import Interval, crossed_interval
 from quietdial.experiments.studies.command import progress
 from quietdial.experiments.studies.decisions import decisions_of
 from quietdial.experiments.studies.floor_choices import choose_all
+from quietdial.experiments.studies.generalist_floors import (
+    ASKED_POINTS,
+    PLAN,
+    RATE,
+    SEEDS,
+    JudgedFloor,
+    Plan,
+    scenario_of,
+)
+from quietdial.experiments.studies.generalist_page import markdown, picture
 from quietdial.experiments.studies.paired import Comparison, compare_at_rate
-from quietdial.experiments.studies.picture import differences_figure, intervals_of
 from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
-NAME: Final = "generalist"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
 PAGE: Final = Path("docs/generalist.md")
 """Page whose table is made from the result, if it is there."""
-PICTURE: Final = Path("docs/figures/generalist.png")
-
-RATE: Final = 0.03
-SEEDS: Final = (1, 2, 3)
-ASKED_POINTS: Final = 0.5
-"""The generalist should be at most so far below the specialist, in points of utilisation."""
 
 REFERENCE: Final = "italy-50"
 """What the generalist says that it is for; it is neither trained nor judged there."""
-N_FLOORS: Final = 32
-FLOORS_SEED: Final = 2026
-GENERALIST_STEPS: Final = 1_310_720
-SPECIALIST_STEPS: Final = 655_360
-N_EPOCHS: Final = 2
-"""Passes over each rollout: half of the default, to spend the time on more floors."""
 N_CHOOSING_FLOORS: Final = 8
 """Training floors on which the checkpoints of a generalist are looked at."""
 N_CHOOSING_EPISODES: Final = 12
@@ -78,159 +70,56 @@ N_WATCHED_DAYS: Final = 4
 """Days on which the departures from the base rule are counted."""
 
 
-class JudgedFloor(NamedTuple):
-    """A floor that the generalist is judged on and was not trained on.
+def tuned_thresholds(floors: Sequence[Scenario]) -> tuple[float, ...]:
+    """Each floor's threshold of the rule below, in episodes as long as those of training."""
+    return base_thetas(floors, horizon_s=LearnerConfig().horizon_s)
 
-    Attributes:
-        name: its name in tables.
-        seed: seed of its draw.
-        said: what is special about it.
-        inside: whether it lies inside the range of the training floors.
-        ranges: what the draw changes of `ScenarioRanges`.
-        n_tune: tuning days.
-        n_test: test days.
+
+def generalist_jobs(plan: Plan, thetas: tuple[float, ...] | None) -> list[TrainJob]:
+    """The trainings of the generalist, one for each seed.
+
+    Args:
+        plan: what is trained.
+        thetas: threshold of the rule below on each training floor; None: the default on all.
     """
-
-    name: str
-    seed: int
-    said: str
-    inside: bool
-    ranges: Mapping[str, Any]
-    n_tune: int
-    n_test: int
-
-
-_PLAIN: Final[dict[str, Any]] = {
-    "hours": (4, 4),
-    "detections": ("perfect",),
-    "p_late_feed": 0.0,
-    "rules": ("it_2014",),
-}
-
-
-def _judged(
-    name: str, seed: int, said: str, days: tuple[int, int], *, inside: bool = True, **ranges: Any
-) -> JudgedFloor:
-    return JudgedFloor(name, seed, said, inside, {**_PLAIN, **ranges}, *days)
-
-
-JUDGED: Final = (
-    _judged(
-        "agents-5",
-        0,
-        "exponential talk",
-        (24, 48),
-        n_agents=(5, 5),
-        p_answer=(0.25, 0.5),
-        talk_kinds=("exponential",),
-    ),
-    _judged(
-        "agents-10",
-        1,
-        "lognormal talk",
-        (16, 32),
-        n_agents=(10, 10),
-        p_answer=(0.08, 0.15),
-        talk_kinds=("lognormal",),
-    ),
-    _judged(
-        "agents-25-amd",
-        2,
-        "gamma talk, detector that takes people for machines",
-        (12, 24),
-        n_agents=(25, 25),
-        p_answer=(0.15, 0.3),
-        talk_kinds=("gamma",),
-        detections=("amd",),
-        p_false_machine=(0.004, 0.01),
-    ),
-    _judged(
-        "agents-50-late",
-        3,
-        "Weibull talk, agents seen late",
-        (12, 24),
-        n_agents=(50, 50),
-        p_answer=(0.25, 0.5),
-        talk_kinds=("weibull",),
-        p_late_feed=1.0,
-        feed_delay_s=(1, 3),
-    ),
-    _judged(
-        "agents-100",
-        7,
-        "lognormal talk",
-        (8, 16),
-        n_agents=(100, 100),
-        p_answer=(0.15, 0.3),
-        talk_kinds=("lognormal",),
-    ),
-    _judged(
-        "agents-3",
-        5,
-        "fewer agents than in training",
-        (24, 48),
-        inside=False,
-        n_agents=(3, 3),
-        p_answer=(0.15, 0.3),
-        talk_kinds=("gamma",),
-    ),
-    _judged(
-        "answers-3-percent",
-        6,
-        "fewer answers than in training, 25 agents",
-        (12, 24),
-        inside=False,
-        n_agents=(25, 25),
-        p_answer=(0.03, 0.03),
-        talk_kinds=("lognormal",),
-    ),
-)
-
-
-def scenario_of(floor: JudgedFloor) -> Scenario:
-    """The floor's scenario."""
-    return changed(draw_scenario(ScenarioRanges(**floor.ranges), floor.seed), floor.name)
-
-
-def training_floors() -> tuple[Scenario, ...]:
-    """The floors that the generalist is trained on."""
-    return draw_scenarios(N_FLOORS, FLOORS_SEED)
-
-
-def _config(total_steps: int, seed: int) -> LearnerConfig:
-    return LearnerConfig(total_steps=total_steps, n_epochs=N_EPOCHS, seed=seed)
-
-
-def generalist_jobs() -> list[TrainJob]:
-    """The trainings of the generalist, one for each seed."""
-    floors = training_floors()
     return [
         TrainJob(
             f"generalist-seed-{seed}",
-            _config(GENERALIST_STEPS, seed),
+            plan.config(plan.generalist_steps, seed),
             load_scenario(REFERENCE),
-            ManyFloors(floors),
+            ManyFloors(plan.training_floors(), thetas),
         )
-        for seed in SEEDS
+        for seed in plan.seeds
     ]
 
 
-def specialist_jobs(floor: JudgedFloor) -> list[TrainJob]:
-    """The trainings on one judged floor, one for each seed; none outside the range."""
-    if not floor.inside:
-        return []
-    scenario = scenario_of(floor)
+def specialist_jobs(plan: Plan, floor: JudgedFloor, **settings: Any) -> list[TrainJob]:
+    """The trainings on one judged floor, one for each seed, with further settings."""
     return [
         TrainJob(
             f"{floor.name}-seed-{seed}",
-            _config(SPECIALIST_STEPS, seed),
-            scenario,
+            plan.config(plan.specialist_steps, seed, **settings),
+            scenario_of(floor),
         )
-        for seed in SEEDS
+        for seed in plan.seeds
     ]
 
 
+def jobs_of(plan: Plan) -> tuple[list[TrainJob], dict[str, list[TrainJob]]]:
+    """The trainings of the generalist, and those of each judged floor; none outside the range."""
+    own = plan.own_threshold
+    general = generalist_jobs(plan, tuned_thresholds(plan.training_floors()) if own else None)
+    special: dict[str, list[TrainJob]] = {}
+    for floor in plan.judged:
+        settings = {}
+        if floor.inside and own:
+            (settings["base_theta"],) = tuned_thresholds([scenario_of(floor)])
+        special[floor.name] = specialist_jobs(plan, floor, **settings) if floor.inside else []
+    return general, special
+
+
 def choose(
+    plan: Plan,
     general: Sequence[TrainJob],
     special: Mapping[str, Sequence[TrainJob]],
     work: Path,
@@ -242,7 +131,7 @@ def choose(
     def said(text: str) -> None:
         console.print(text, highlight=False)
 
-    floors = training_floors()
+    floors = plan.training_floors()
     return choose_all(
         [(job, floors) for job in general],
         work,
@@ -376,6 +265,11 @@ def verdict(found: Found) -> str:
     above = "above the ratio" if ratio.lo > 0.0 else "not surely above the ratio"
     if ratio.hi < 0.0:
         above = "BELOW the ratio"
+    rule = found.gaps.get("marginal")
+    if rule is not None and rule.lo > 0.0:
+        above += ", above `marginal`"
+    elif rule is not None and rule.hi < 0.0:
+        above += ", BELOW `marginal`"
     gap = found.gaps.get("specialist")
     if gap is None:
         return above
@@ -409,70 +303,8 @@ def figures_of(found: Found) -> list[dict[str, Any]]:
     return rows
 
 
-_COLUMNS: Final = (
-    *("specialist/utilisation", "generalist minus specialist", "generalist minus marginal"),
-    *("generalist minus fixed-ratio", "specialist minus marginal"),
-    *("generalist/departures", "specialist/departures"),
-)
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The table of the page, from the content of a result file."""
-    rows = {row["name"]: row for row in result["figures"]}
-    lines = [
-        made_by(result),
-        "",
-        "| Floor | Generalist busy % | Specialist busy % | Generalist - specialist, points | "
-        "Generalist - marginal | Generalist - fixed ratio | Specialist - marginal | "
-        "Generalist departs % | Specialist departs % | Verdict |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for floor in JUDGED:
-        level = rows.get(f"{floor.name}/generalist/utilisation")
-        if level is None:
-            continue
-        said, _, end = str(level["note"]).partition("; ")
-        cells = [f"`{floor.name}`: {said}", _cell(level, signed=False)]
-        for column in _COLUMNS:
-            one = rows.get(f"{floor.name}/{column}")
-            cells.append("" if one is None else _cell(one, signed=" minus " in column))
-        lines.append("| " + " | ".join([*cells, end]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(row: Mapping[str, Any], *, signed: bool) -> str:
-    if signed:
-        return points(row)
-    value, lo, hi = (100.0 * float(row[key]) for key in ("value", "lo", "hi"))
-    return f"{value:.1f} ({max(lo, 0.0):.1f} to {min(hi, 100.0):.1f})"  # a share
-
-
-def picture(result: Mapping[str, Any]) -> Figure:
-    """The differences floor by floor, from the content of a result file."""
-    against = {
-        "specialist": "generalist minus specialist",
-        "marginal": "generalist minus marginal",
-        "fixed-ratio": "generalist minus fixed-ratio",
-    }
-    rows = {
-        floor.name: intervals_of(
-            result["figures"], {name: f"{floor.name}/{of}" for name, of in against.items()}
-        )
-        for floor in JUDGED
-    }
-    inside = [floor.name for floor in JUDGED if floor.inside]
-    return differences_figure(
-        rows,
-        title="One policy for many floors",
-        subtitle=f"generalist minus the others at {100 * RATE:g} % silent; below the dots: outside "
-        "its range; shaded: .5 points",
-        band=(-ASKED_POINTS, 0.0),
-        rule_after=inside[-1],
-    )
-
-
-def _table(all_found: Sequence[Found]) -> Table:
-    table = Table(title=f"one policy for many floors at {100 * RATE:g} % silent")
+def _table(all_found: Sequence[Found], plan: Plan) -> Table:
+    table = Table(title=f"{plan.title.lower()} at {100 * RATE:g} % silent")
     for title in ("floor", "generalist", "minus specialist", "minus marginal", "minus ratio", ""):
         table.add_column(title)
     for found in all_found:
@@ -484,34 +316,55 @@ def _table(all_found: Sequence[Found]) -> Table:
     return table
 
 
-def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
-    """Train, judge, show and write (see `command.Study`)."""
-    general = generalist_jobs()
-    special = {floor.name: specialist_jobs(floor) for floor in JUDGED}
+def play(plan: Plan, work: Path, processes: int, console: Console) -> dict[str, Any]:
+    """Train, choose, judge and show; the content of the result file."""
+    general, special = jobs_of(plan)
     jobs = [*general, *(job for its in special.values() for job in its)]
     train_all(jobs, work, processes, progress(console))
-    chosen = choose(general, special, work, processes, console)
+    chosen = choose(plan, general, special, work, processes, console)
     all_found = []
-    for floor in JUDGED:
+    for floor in plan.judged:
         generalists = [chosen[job.key][0] for job in general]
         specialists = [chosen[job.key][0] for job in special[floor.name]]
         found = judge(floor, generalists, specialists, work, processes, console)
         console.print(f"{floor.name}: {verdict(found)}", highlight=False)
         all_found.append(found)
-    console.print(_table(all_found))
-    if output is None:
-        return
+    console.print(_table(all_found, plan))
     figures = [row for found in all_found for row in figures_of(found)]
     figures += [choice_figure(job.key, chosen[job.key][1]) for job in jobs]
     figures += [cost_figure(f"training/{job.key}/cpu-s", job, work) for job in jobs]
-    days = ", ".join(f"{floor.name} {floor.n_tune} and {floor.n_test}" for floor in JUDGED)
+    days = ", ".join(f"{floor.name} {floor.n_tune} and {floor.n_test}" for floor in plan.judged)
     seeds = (
-        f"training {SEEDS}; training floors draw_scenarios({N_FLOORS}, {FLOORS_SEED}); judged "
-        f"floors draw_scenario with {', '.join(str(floor.seed) for floor in JUDGED)}; selection, "
+        f"training {plan.seeds}; training floors draw_scenarios({plan.n_floors}, "
+        f"{plan.floors_seed}, {plan.ranges!r}); judged floors draw_scenario with "
+        f"{', '.join(str(floor.seed) for floor in plan.judged)}; selection, "
         f"tuning and test days of experiments/evaluate.py, of the latter two: {days}"
     )
-    result = result_file(NAME, COMMAND, seeds, figures)
+    return result_file(plan.name, plan.command, seeds, figures)
+
+
+def record(
+    plan: Plan, *, of: str, work: Path, processes: int, output: Path | None, console: Console
+) -> None:
+    """Play a plan, write its result and put table and picture into the page.
+
+    Args:
+        plan: what is trained and judged.
+        of: name of the marked place of the page; empty: the unnamed one.
+        work: as in `command.Study`, like all that follow.
+        processes: trainings that run at the same time.
+        output: JSON file for the figures; none: nothing is written.
+        console: where progress and tables go.
+    """
+    result = play(plan, work, processes, console)
+    if output is None:
+        return
     write_json_atomic(output, result)
     if PAGE.is_file():
-        put_figures(PAGE, markdown(result))
-        save_png(picture(result), PICTURE)
+        put_figures(PAGE, markdown(result, plan), of=of)
+        save_png(picture(result, plan), plan.picture)
+
+
+def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
+    """Do the study (see `command.Study`)."""
+    record(PLAN, of="", work=work, processes=processes, output=output, console=console)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from quietdial.agents.bundle.load import load_bundle
 from quietdial.agents.checkpoint import latest_checkpoint, load_policy
+from quietdial.agents.learners.floors import ManyFloors
 from quietdial.agents.policy import scenario_sha256
 from quietdial.envs import ConfigError, load_scenario, preset_names
 from quietdial.envs.loading import write_yaml
@@ -25,6 +26,7 @@ from quietdial.envs.randomise import draw_scenarios
 from quietdial.experiments import play as play_module
 from quietdial.experiments.cli import VERBS, main
 from quietdial.experiments.evaluate import rules
+from quietdial.experiments.run_plan import Plan
 from quietdial.experiments.rundir import RESULT_SCHEMA, RunFolder
 from quietdial.experiments.train import load_run_policy, policy_scenario
 from quietdial.experiments.verbs.common import EXIT_OK, EXIT_UNREAD, EXIT_USAGE
@@ -427,6 +429,26 @@ def test_train__on_many_floors_keeps_them_all_in_its_folder(small_world, tmp_pat
     chosen = policy.selection["floors"]
     assert set(chosen["floors"]) <= {floor.name for floor in asked}
     assert chosen["step"] == policy.selection["step"]
+
+
+def test_train__on_floors_with_their_own_thresholds_keeps_these(small_world, tmp_path):
+    floors = ["--floors.scenarios", str(small_world), "study-real-10", "--floors.own-threshold"]
+    flags = [f"--scenario={small_world}", f"--runs={tmp_path}", *TINY]
+    assert main(["train", *flags, "--name=own", *floors]) == 0
+    run = tmp_path / "own"
+    thetas = yaml.safe_load((run / "thresholds.yaml").read_text())["base_thetas"]
+    assert len(thetas) == 2
+    assert thetas[0] != thetas[1]
+    plan = Plan.of_run(run)
+    assert plan.base_thetas == tuple(thetas)
+    assert plan.make_env == ManyFloors(plan.floors, tuple(thetas))  # resumed and done again so
+    assert len(plan.floors) == 2
+    bundle = load_bundle(run / "export", unsigned=True)  # for the scenario, with its own knob
+    assert bundle.contract["action"]["base"]["theta"] == load_run_policy(run).base_theta
+    assert bundle.manifest["training"]["base_thetas"] == thetas
+    (run / "thresholds.yaml").write_text("base_thetas: much\n")
+    with pytest.raises(ConfigError, match="list of numbers"):
+        Plan.of_run(run)
 
 
 @pytest.mark.parametrize(

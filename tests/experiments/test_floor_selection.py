@@ -40,11 +40,22 @@ MORE = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 def test_best_step__gains_most_on_average_and_loses_little_everywhere() -> None:
     gains = {1: (0.001, 0.002), 2: (0.004, -0.004), 3: (0.09, -0.08), 4: (0.05, -math.inf)}
-    assert best_step(gains) == 1
-    assert best_step({step: gains[step] for step in (2, 3)}) == BASE_RULE  # gains nothing
-    assert best_step({3: gains[3]}, most_lost=0.1) == 3
-    assert best_step({1: (0.002,), 2: (0.002,)}) == 2  # of equals the longer trained
-    assert best_step({1: ()}) == BASE_RULE
+    few = (0.005, 0.005)
+    assert best_step(gains, few) == 1
+    assert best_step({step: gains[step] for step in (2, 3)}, few) == BASE_RULE  # gains nothing
+    assert best_step({3: gains[3]}, (0.005, 0.1)) == 3
+    assert best_step({3: gains[3]}, (0.1, 0.005)) == BASE_RULE  # each floor by its own
+    assert best_step({1: (0.002,), 2: (0.002,)}, few[:1]) == 2  # of equals the longer trained
+    assert best_step({1: ()}, ()) == BASE_RULE
+
+
+def test_luck__falls_with_the_agent_hours_that_were_looked_at() -> None:
+    small, large = (load_scenario(f"study-real-{n}") for n in (5, 50))
+    assert 0.01 < floor_selection.luck(small, 12, 7200.0) < 0.02
+    assert floor_selection.luck(large, 12, 7200.0) < 0.007
+    assert floor_selection.luck(FIVE, 12, 7200.0) == pytest.approx(
+        2 * floor_selection.luck(small, 12, 7200.0)  # days of half an hour: a quarter of the time
+    )
 
 
 def test_spread__goes_from_the_smallest_floor_to_the_largest() -> None:
@@ -98,7 +109,58 @@ def test_select_over_floors__looks_at_training_floors_on_selection_days_only(
     assert {name for name, _, _ in looked} == {"floor-5", "floor-10"}
     first, last = select_seeds(floor_selection.N_EPISODES)[[0, -1]]
     assert all(first <= low <= high <= last for _, low, high in looked)
-    assert found.floors == ("floor-5",)  # where the rule is too silent there is nothing to gain
+    assert found.floors == ("floor-5",)  # the rule cannot keep the cap on the other
+    alone = floor_selection.select_over_floors({1: policy(*RULE)}, (TEN,), horizon_s=900.0)
+    assert alone.floors == ("floor-10",)  # but it must do where there is no better
+    assert alone.gains == {1: (0.0,)}
+
+
+def test_base_thetas__hold_the_rule_at_the_cap_of_each_floor() -> None:
+    lax = changed(TEN, "lax", rule={"cap": 0.1})
+    strict, lenient = floor_selection.base_thetas((TEN, lax), horizon_s=1800.0, n_episodes=48)
+    assert 1e-4 < strict < lenient < 0.5
+    for floor, theta in ((TEN, strict), (lax, lenient)):
+        ((rate, _),) = floor_selection._play([Marginal(theta)], floor, select_seeds(48), 1800.0)
+        assert 0.6 < rate / floor.rule.cap < 1.5  # a line between few thresholds
+
+
+def test_gains_on__looks_at_higher_thresholds_while_a_policy_stays_below(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A made-up policy that needs 20 times the rule's threshold for the rule's rate."""
+    played: list[float] = []
+
+    def play(who: Any, floor: Scenario, seeds: Any, horizon_s: float) -> list[tuple[float, float]]:
+        (one,) = who
+        if isinstance(one, Marginal):
+            return [(min(3.0 * one.theta, 1.0), 0.8)]
+        played.append(one.knob)
+        rate = min(0.15 * one.knob, 1.0)
+        return [(rate, 0.7 + 5.0 * rate)]
+
+    monkeypatch.setattr(floor_selection, "_play", play)
+    keeps, found = floor_selection.gains_on([policy(*RULE)], FIVE, select_seeds(4), 900.0)
+    assert keeps
+    assert played[-1] == pytest.approx(40 * 0.01, rel=0.1)
+    assert found[0] == pytest.approx(0.7 + 5 * 0.03 - 0.8, abs=0.02)
+
+
+def test_gains_on__meets_a_rule_that_cannot_keep_the_cap_at_its_lowest_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A made-up rule at 6 to 50 %; the policy has 1 % with the lowest threshold."""
+
+    def play(who: Any, floor: Scenario, seeds: Any, horizon_s: float) -> list[tuple[float, float]]:
+        (one,) = who
+        if isinstance(one, Marginal):
+            return [(min(0.06 + one.theta, 0.5), 0.7)]
+        rate = min(0.01 + 5.0 * one.knob, 1.0)
+        return [(rate, 0.75 if rate > 0.03 else 0.6)]
+
+    monkeypatch.setattr(floor_selection, "_play", play)
+    keeps, (gain,) = floor_selection.gains_on([policy(*RULE)], FIVE, select_seeds(4), 900.0)
+    assert not keeps
+    assert gain == pytest.approx(0.05)
 
 
 def test_among__chooses_only_after_a_training_on_floors() -> None:

@@ -12,46 +12,99 @@ import pytest
 from rich.console import Console
 
 from quietdial.agents.learned_policy import Layer, LearnedPolicy
+from quietdial.agents.learners.config import LearnerConfig
+from quietdial.agents.learners.floors import ManyFloors
 from quietdial.agents.policy import PolicySpec
 from quietdial.envs.pacing.spec import observation_fields
-from quietdial.envs.randomise import ScenarioRanges
+from quietdial.envs.randomise import RANGES
 from quietdial.envs.scenario import Scenario, changed, load_scenario
 from quietdial.experiments.plots import png_bytes
 from quietdial.experiments.stats import Interval
-from quietdial.experiments.studies import generalist
-from quietdial.experiments.studies.generalist import JUDGED, Found, JudgedFloor
+from quietdial.experiments.studies import generalist, generalist_large, generalist_late
+from quietdial.experiments.studies.generalist import Found
+from quietdial.experiments.studies.generalist_floors import (
+    JUDGED,
+    PLAN,
+    RATE,
+    JudgedFloor,
+    Plan,
+    scenario_of,
+)
+from quietdial.experiments.studies.generalist_page import markdown, picture
 from quietdial.experiments.studies.paired import Comparison, Facing
 
+PLANS = (PLAN, generalist_large.PLAN, generalist_late.PLAN)
 
-def test_floors__judged_ones_are_new_and_where_they_say() -> None:
-    trained = {scenario.name for scenario in generalist.training_floors()}
-    assert len(trained) == generalist.N_FLOORS
-    bounds = ScenarioRanges()
-    for tested in JUDGED:
-        scenario = generalist.scenario_of(tested)
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_floors__judged_ones_are_new_and_where_they_say(plan: Plan) -> None:
+    trained = {scenario.name for scenario in plan.training_floors()}
+    assert len(trained) == plan.n_floors
+    bounds = RANGES[plan.ranges]
+    for tested in plan.judged:
+        scenario = scenario_of(tested)
         assert scenario.name == tested.name
-        assert scenario.rule.cap == generalist.RATE
+        assert scenario.rule.cap == RATE
         rate = scenario.calls.answer_rate
         p = {getattr(rate, name) for name in ("p", "p_low", "p_high") if hasattr(rate, name)}
-        n = scenario.floor.n_agents
+        n, delay_s = scenario.floor.n_agents, scenario.belief.feed_delay_s
         within = bounds.n_agents[0] <= n <= bounds.n_agents[1]
         within = within and bounds.p_answer[0] <= min(p) and max(p) <= bounds.p_answer[1]
+        if delay_s or bounds.p_late_feed == 1.0:
+            within = within and bounds.feed_delay_s[0] <= delay_s <= bounds.feed_delay_s[1]
         assert within == tested.inside, tested.name
-    assert not trained & {tested.name for tested in JUDGED}
-    kinds = {generalist.scenario_of(tested).calls.detection.kind for tested in JUDGED}
-    assert "amd" in kinds
-    assert any(generalist.scenario_of(tested).belief.feed_delay_s > 0 for tested in JUDGED)
+    names = [tested.name for tested in plan.judged]
+    assert not trained & set(names)
+    assert len(set(names)) == len(names)
+    assert [tested.inside for tested in plan.judged] == sorted(
+        (tested.inside for tested in plan.judged), reverse=True
+    )
 
 
-def test_jobs__have_all_seeds_and_keys_of_their_own() -> None:
-    jobs = [*generalist.generalist_jobs()]
-    for tested in JUDGED:
-        its = generalist.specialist_jobs(tested)
-        assert len(its) == (len(generalist.SEEDS) if tested.inside else 0)
-        jobs += its
+def test_floors__judged_ones_reach_from_one_end_of_the_range_to_the_other() -> None:
+    judged = [*JUDGED, *generalist_large.JUDGED]
+    inside = [scenario_of(tested) for tested in judged if tested.inside]
+    agents = [scenario.floor.n_agents for scenario in inside]
+    assert (min(agents), max(agents)) == RANGES[PLAN.ranges].n_agents
+    assert "amd" in {scenario.calls.detection.kind for scenario in inside}
+    assert any(scenario.belief.feed_delay_s > 0 for scenario in inside)
+    assert sum(scenario.people is None for scenario in inside if scenario.floor.n_agents > 50) > 1
+    late = [tested for tested in generalist_late.JUDGED if tested.inside]
+    assert len(late) >= 4
+
+
+@pytest.fixture
+def no_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thresholds without a measurement: .001, .002, ... in the order of the floors."""
+    monkeypatch.setattr(
+        generalist,
+        "base_thetas",
+        lambda floors, **_: tuple(0.001 * (i + 1) for i, _ in enumerate(floors)),
+    )
+
+
+@pytest.mark.usefixtures("no_measuring")
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_jobs__have_all_seeds_keys_of_their_own_and_the_threshold_of_their_floor(
+    plan: Plan,
+) -> None:
+    general, special = generalist.jobs_of(plan)
+    assert [job.config.seed for job in general] == list(plan.seeds)
+    for job in general:
+        assert isinstance(job.make_env, ManyFloors)
+        assert job.config.observation == plan.observation
+        each = tuple(0.001 * (i + 1) for i in range(plan.n_floors))
+        assert job.make_env.base_thetas == (each if plan.own_threshold else None)
+    for tested in plan.judged:
+        its = special[tested.name]
+        assert len(its) == (len(plan.seeds) if tested.inside else 0)
+        own = 0.001 if plan.own_threshold else LearnerConfig().base_theta
+        assert all(job.config.base_theta == own for job in its)
+    jobs = [*general, *(job for its in special.values() for job in its)]
     assert len({job.key for job in jobs}) == len({job.sha256 for job in jobs}) == len(jobs)
 
 
+@pytest.mark.usefixtures("no_measuring")
 def test_choose__looks_at_training_floors_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -62,10 +115,9 @@ def test_choose__looks_at_training_floors_only(
         return {job.key: None for job, _ in pairs}
 
     monkeypatch.setattr(generalist, "choose_all", choose_all)
-    general = generalist.generalist_jobs()
-    special = {tested.name: generalist.specialist_jobs(tested) for tested in JUDGED}
-    generalist.choose(general, special, tmp_path, 1, Console(file=io.StringIO()))
-    trained = [floor.name for floor in generalist.training_floors()]
+    general, special = generalist.jobs_of(PLAN)
+    generalist.choose(PLAN, general, special, tmp_path, 1, Console(file=io.StringIO()))
+    trained = [floor.name for floor in PLAN.training_floors()]
     assert all(asked[job.key] == trained for job in general)
     assert all(asked[job.key] == [name] for name, its in special.items() for job in its)
 
@@ -103,7 +155,7 @@ def test_judge__holds_seed_against_seed_and_rule(
     short = changed(load_scenario("study-real-5"), "short", episode={"duration_s": 1800.0})
     monkeypatch.setattr(generalist, "scenario_of", lambda floor: short)
     floor = JUDGED[0]._replace(n_tune=8, n_test=8)
-    rule = [always(2, short)] * len(generalist.SEEDS)
+    rule = [always(2, short)] * len(PLAN.seeds)
     found = generalist.judge(floor, rule, rule, tmp_path, 1, Console(file=io.StringIO()))
     assert found.gaps["specialist"].value == 0.0
     assert abs(found.gaps["marginal"].value) < 0.01  # tuned alike, from other first knobs
@@ -178,6 +230,21 @@ def test_verdict__says_what_is_sure(
     assert said in generalist.verdict(found)
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ((0.02, 0.01), "above the ratio, above `marginal`"),
+        ((0.0, -0.01), "above the ratio"),
+        ((-0.02, -0.03), "above the ratio, BELOW `marginal`"),
+    ],
+)
+def test_verdict__says_whether_it_gains_on_the_base_rule(
+    rule: tuple[float, float], said: str
+) -> None:
+    gap = Interval(rule[0], rule[1], 2 * rule[0] - rule[1], 9)
+    assert generalist.verdict(found_on(JUDGED[-1], marginal=gap)) == said
+
+
 @pytest.fixture
 def result() -> dict[str, Any]:
     """A made-up result: an inside and an outside floor."""
@@ -190,7 +257,7 @@ def result() -> dict[str, Any]:
 
 
 def test_markdown__has_a_row_for_each_floor(result: dict[str, Any]) -> None:
-    rows = [line for line in generalist.markdown(result).splitlines() if line.startswith("| `")]
+    rows = [line for line in markdown(result).splitlines() if line.startswith("| `")]
     assert len(rows) == 2
     assert "| -0.40 (-0.60 to -0.20) |" in rows[0]
     assert "met, not surely" in rows[0]
@@ -200,9 +267,21 @@ def test_markdown__has_a_row_for_each_floor(result: dict[str, Any]) -> None:
 
 
 def test_picture__shows_every_floor_and_opponent(result: dict[str, Any]) -> None:
-    figure = generalist.picture(result)
+    figure = picture(result)
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [t.name for t in JUDGED]
     _, labels = axes.get_legend_handles_labels()
     assert labels == ["specialist", "marginal", "fixed-ratio"]
     assert png_bytes(figure).startswith(b"\x89PNG")
+
+
+def test_picture__marks_what_is_not_at_the_rate(result: dict[str, Any]) -> None:
+    row = {"name": f"{JUDGED[0].name}/generalist minus fixed-ratio, at its own rate"}
+    figure = picture({**result, "figures": [*result["figures"], row]})
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert [label for label in labels if label.endswith("*")] == [f"{JUDGED[0].name}*"]
+    texts = [text.get_text() for text in figure.texts]
+    said = f"* where a rule cannot have that, at its own rate: fixed-ratio on {JUDGED[0].name}"
+    assert said in texts
+    assert any("at 3 % silent*" in text for text in texts)
+    assert not any("*" in text.get_text() for text in picture(result).texts)

@@ -45,12 +45,45 @@ def test_many_floors__refuses_what_one_policy_cannot_learn() -> None:
         ManyFloors((five,) * 3)(SMALL.model_copy(update={"n_envs": 2}), five)
 
 
+def test_many_floors__each_floor_may_have_its_own_threshold_of_the_base_rule() -> None:
+    """A higher threshold dials more: with the thresholds swapped, the other floor does."""
+    five = load_scenario("study-real-5")
+
+    def dialed(thetas: tuple[float, float]) -> list[float]:
+        env = ManyFloors((five, five), thetas)(SMALL, five)
+        env.reset(seed=1)
+        for _ in range(200):
+            env.step(np.full(SMALL.n_envs, 2))  # what the base rule dials
+        totals = env.totals()["dialed"]
+        return [float(totals[rows].sum()) for rows in env.rows]
+
+    low, high = dialed((0.0005, 0.3))
+    assert dialed((0.3, 0.0005))[0] > 1.1 * low
+    assert high > 1.1 * dialed((0.3, 0.0005))[1]
+
+
+def test_many_floors__refuses_thresholds_that_are_not_one_for_each_floor() -> None:
+    five = load_scenario("study-real-5")
+    with pytest.raises(ConfigError, match="1 thresholds for 2 floors"):
+        ManyFloors((five, five), (0.1,))
+    with pytest.raises(ConfigError, match="must be above 0"):
+        ManyFloors((five,), (0.0,))
+    dials = LearnerConfig.preset(action="dials")
+    with pytest.raises(ConfigError, match="do not fit action 'dials'"):
+        ManyFloors((five,), (0.1,))(dials, five)
+    priced = LearnerConfig.preset(conditioned=(50.0, 500.0))
+    with pytest.raises(ConfigError, match="goes by the price"):
+        ManyFloors((five,), (0.1,))(priced, five)
+
+
 def test_many_floors__fingerprint_is_that_of_the_floors_in_their_order() -> None:
     five, ten = load_scenario("study-real-5"), load_scenario("study-real-10")
     assert ManyFloors((five, ten)).sha256 == ManyFloors((five, ten)).sha256
     others = ((ten, five), (five,), (five, ten, ten), (capped("study-real-5", 0.02), ten))
     prints = {ManyFloors(floors).sha256 for floors in (*others, (five, ten))}
     assert len(prints) == 5
+    own = {ManyFloors((five, ten), thetas).sha256 for thetas in ((0.1, 0.2), (0.2, 0.1))}
+    assert len(own | prints) == 7
 
 
 @pytest.mark.parametrize(("actions", "used"), [([1, 0], 0.1 / 0.063), ([0, 1], 0.005 / 0.063)])
