@@ -45,7 +45,6 @@ from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 NAME: Final = "hard-worlds"
 PAGE: Final = Path("docs/hard-worlds.md")
 """Page whose table is made from the result, if it is there."""
-PICTURE: Final = Path("docs/figures/hard-worlds.png")
 
 RATE: Final = 0.03
 SEEDS: Final = (1, 2, 3)
@@ -226,6 +225,11 @@ class Plan:
         """The command that makes the result."""
         return f"quietdial study {self.name} --output experiments/results/{self.name}.json"
 
+    @property
+    def picture(self) -> Path:
+        """The picture of the page."""
+        return Path(f"docs/figures/{self.name}.png")
+
 
 PLAN: Final = Plan(NAME, WORLDS)
 
@@ -382,12 +386,19 @@ def play(plan: Plan, work: Path, processes: int, console: Console) -> dict[str, 
     return result_file(plan.name, plan.command, f"training {plan.seeds}; {days}", figures)
 
 
-def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
-    """Do the study of eleven hard worlds (see `command.Study`)."""
-    result = play(PLAN, work, processes, console)
+def record(
+    plan: Plan, *, work: Path, processes: int, output: Path | None, console: Console
+) -> None:
+    """Do a study of such worlds, and put its table and picture into the page."""
+    result = play(plan, work, processes, console)
     if output is None:
         return
     write_json_atomic(output, result)
     if PAGE.is_file():
-        put_figures(PAGE, markdown(result))
-        draw(result, PICTURE)
+        put_figures(PAGE, markdown(result, plan), of="" if plan.name == NAME else plan.name)
+        draw(result, plan.picture, plan)
+
+
+def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
+    """Do the study of eleven hard worlds (see `command.Study`)."""
+    record(PLAN, work=work, processes=processes, output=output, console=console)

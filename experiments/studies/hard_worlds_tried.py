@@ -13,20 +13,9 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from quietdial.envs.loading import write_json_atomic
-from quietdial.experiments.bench.results import put_figures
-from quietdial.experiments.studies.hard_worlds import (
-    PAGE,
-    WORLDS,
-    HardWorld,
-    Plan,
-    draw,
-    markdown,
-    play,
-)
+from quietdial.experiments.studies.hard_worlds import WORLDS, HardWorld, Plan, record
 
 NAME: Final = "hard-worlds-tried"
-PICTURE: Final = Path("docs/figures/hard-worlds-tried.png")
 AGAIN: Final = ("late-feed", "small-team", "jumps")
 """Worlds that are asked about again: agents seen late, few of them, and what changes at once."""
 TRIED: Final[dict[str, dict[str, Any]]] = {
@@ -55,10 +44,4 @@ PLAN: Final = Plan(
 
 def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
     """Do the study (see `command.Study`)."""
-    result = play(PLAN, work, processes, console)
-    if output is None:
-        return
-    write_json_atomic(output, result)
-    if PAGE.is_file():
-        put_figures(PAGE, markdown(result, PLAN), of=NAME)
-        draw(result, PICTURE, PLAN)
+    record(PLAN, work=work, processes=processes, output=output, console=console)

@@ -13,20 +13,10 @@ from typing import Final
 
 from rich.console import Console
 
-from quietdial.envs.loading import write_json_atomic
 from quietdial.envs.scenario import Scenario, changed, load_scenario
-from quietdial.experiments.bench.results import put_figures
-from quietdial.experiments.studies.hard_worlds import (
-    PAGE,
-    HardWorld,
-    Plan,
-    draw,
-    markdown,
-    play,
-)
+from quietdial.experiments.studies.hard_worlds import HardWorld, Plan, record
 
 NAME: Final = "late-worlds"
-PICTURE: Final = Path("docs/figures/late-worlds.png")
 STEPS: Final = 2_000_000
 """Decisions of a training."""
 
@@ -66,10 +56,4 @@ PLAN: Final = Plan(
 
 def run(*, work: Path, processes: int, output: Path | None, console: Console) -> None:
     """Do the study (see `command.Study`)."""
-    result = play(PLAN, work, processes, console)
-    if output is None:
-        return
-    write_json_atomic(output, result)
-    if PAGE.is_file():
-        put_figures(PAGE, markdown(result, PLAN), of=NAME)
-        draw(result, PICTURE, PLAN)
+    record(PLAN, work=work, processes=processes, output=output, console=console)

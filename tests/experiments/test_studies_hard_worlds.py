@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from quietdial.agents.rules import Marginal
 from quietdial.agents.rules.catalogue import catalogue
@@ -110,3 +114,47 @@ def test_markdown__tells_every_world_with_its_verdict(lo: float, hi: float, said
     assert len(rows) == len(hard_worlds.WORLDS)
     assert all("| predict1 84.0 |" in row for row in rows)
     assert all(row.strip("| ").endswith(f"**{said}**" if said == "won" else said) for row in rows)
+
+
+PLANS = (hard_worlds.PLAN, late_worlds.PLAN, hard_worlds_tried.PLAN)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_page__shows_what_was_recorded(plan: hard_worlds.Plan, repository: Path) -> None:
+    kept = repository / f"experiments/results/{plan.name}.json"
+    result = json.loads(kept.read_text(encoding="utf-8"))
+    assert result["command"] == plan.command
+    page = (repository / hard_worlds.PAGE).read_text(encoding="utf-8")
+    assert hard_worlds.markdown(result, plan).strip() in page
+    assert (repository / plan.picture).is_file()
+    assert f"({plan.picture.relative_to('docs')})" in page
+
+
+def test_record__fills_the_place_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = hard_worlds_tried.PLAN
+    gap = Interval(0.01, 0.005, 0.015, 12)
+    figures = [
+        row for world in plan.worlds for row in hard_worlds.figures_of(world, _found(gap), plan)
+    ]
+    result = {
+        "command": plan.command,
+        "commit": {"commit": "0" * 40, "dirty": False},
+        "figures": figures,
+    }
+    page = tmp_path / "docs" / "hard-worlds.md"
+    (page.parent / "figures").mkdir(parents=True)
+    page.write_text(
+        "<!-- figures: begin -->\nkept\n<!-- figures: end -->\n"
+        f"<!-- figures of {plan.name}: begin -->\n<!-- figures of {plan.name}: end -->\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hard_worlds, "play", lambda *_: result)
+    out = tmp_path / "result.json"
+    hard_worlds_tried.run(work=tmp_path, processes=1, output=out, console=Console(quiet=True))
+    assert json.loads(out.read_text()) == result
+    text = page.read_text()
+    assert "begin -->\nkept\n" in text
+    assert text.count("| `") == len(plan.worlds)
+    assert (tmp_path / plan.picture).is_file()
