@@ -67,14 +67,14 @@ def picture(result: Mapping[str, Any], plan: Plan = PLAN) -> Figure:
     }
     inside = [floor.name for floor in plan.judged if floor.inside]
     own = _at_own_rate(result)
-    at = f"at {100 * RATE:g} % silent" + ("*" if own else "")
+    outside = "below the dots: outside its range; " if len(inside) < len(plan.judged) else ""
     figure = differences_figure(
         {name + ("*" if name in own else ""): its for name, its in rows.items()},
         title=plan.title,
-        subtitle=f"generalist minus the others {at}; below the dots: outside its range; "
-        f"shaded: {ASKED_POINTS:g} points",
+        subtitle=f"generalist minus the others at {100 * RATE:g} % silent{'*' if own else ''}; "
+        f"{outside}shaded: {ASKED_POINTS:g} points",
         band=(-ASKED_POINTS, 0.0),
-        rule_after=inside[-1] + ("*" if inside[-1] in own else ""),
+        rule_after=inside[-1] + ("*" if inside[-1] in own else "") if outside else None,
     )
     if own:
         said = "; ".join(f"{', '.join(rules)} on {name}" for name, rules in own.items())
