@@ -309,14 +309,14 @@ def advance(book, kind, amounts, values, active, steps, out):  # type: ignore[no
             _finish_step(b, s, p, out)
             if s.head[b, DONE]:
                 break
+            if p.n[N_PEOPLE] > 0:  # now, so that the next decision's observation shows it
+                serve_due(b, s, p, s.head[b, NOW])
 
 
 @compiled()
 def _interval(b, s, p):  # type: ignore[no-untyped-def]
     """Decide and play on to the next decision, over the night if the session ends."""
     now = s.head[b, NOW]
-    if p.n[N_PEOPLE] > 0:
-        serve_due(b, s, p, now)
     if s.head[b, SET_KIND] == DIALS_OR_CANCEL and s.head[b, SET_DIALS] < 0:
         cancel(b, s, p, -s.head[b, SET_DIALS], now)
     if dialing_open(b, s, p, now):
