@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from quietdial.agents.learners.config import SEED_STRIDE, LearnerConfig
 from quietdial.envs.errors import ConfigError
@@ -78,6 +78,12 @@ class FloorsConfig(BaseModel):
         description="train each floor at the threshold at which the base rule has the floor's cap, "
         "measured before training (seconds a floor), in place of learner.base_theta on all",
     )
+
+    @model_validator(mode="after")
+    def _has_floors(self) -> FloorsConfig:
+        if self.own_threshold and not (self.scenarios or self.drawn):
+            raise ValueError("own_threshold needs floors: give scenarios, or drawn above 0")
+        return self
 
     def load(self) -> tuple[Scenario, ...]:
         """The floors: those listed, then those drawn; empty if the run has one floor only."""

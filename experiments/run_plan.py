@@ -70,7 +70,8 @@ class Plan:
         """What a run does, from its folder alone.
 
         Raises:
-            RunFolderError: it is not the folder of a training run.
+            RunFolderError: it is not the folder of a training run, or the thresholds that its
+                floors were to have are not there.
             ConfigError: a file of it cannot be read.
         """
         for name in (CONFIG_FILE, SCENARIO_FILE):
@@ -78,8 +79,15 @@ class Plan:
                 raise RunFolderError(f"{run}: holds no {name}; give the folder of a training run")
         values = read_yaml(run / CONFIG_FILE)
         config = parse_run_config(dict(values), str(run / CONFIG_FILE))
-        scenario = load_scenario(run / SCENARIO_FILE)
-        return cls(config, values, scenario, floors_of(run), thresholds_of(run))
+        scenario, floors, thetas = load_scenario(run / SCENARIO_FILE), floors_of(run), None
+        if floors and config.floors.own_threshold:
+            thetas = thresholds_of(run)
+            if thetas is None or len(thetas) != len(floors):
+                raise RunFolderError(
+                    f"{run / THRESHOLDS_FILE} must hold the thresholds of {len(floors)} floors, "
+                    f"with which the run was begun; it holds {len(thetas or ())}"
+                )
+        return cls(config, values, scenario, floors, thetas)
 
     def with_thresholds(self, report: Report | None = None) -> Plan:
         """The plan with each floor's own threshold measured, if the configuration asks for it."""
@@ -147,9 +155,9 @@ def thresholds_of(run: Path) -> tuple[float, ...] | None:
     if not path.is_file():
         return None
     found = read_yaml(path).get("base_thetas")
-    if not isinstance(found, list) or not all(isinstance(one, float) for one in found):
+    if not isinstance(found, list) or not all(type(one) in (int, float) for one in found):
         raise ConfigError(f"{path}: base_thetas must be a list of numbers")
-    return tuple(found)
+    return tuple(float(one) for one in found)
 
 
 def _values(scenario: Scenario) -> dict[str, Any]:

@@ -207,10 +207,11 @@ def judge(
     work: Path,
     processes: int,
     console: Console,
+    seeds: Sequence[int] = SEEDS,
 ) -> Found:
     """Hold the generalists of all seeds against specialists and rules on one floor."""
     scenario = scenario_of(floor)
-    names = (*RULES, *(f"specialist-{seed}" for seed in SEEDS[: len(specialists)]))
+    names = (*RULES, *(f"specialist-{seed}" for seed in seeds[: len(specialists)]))
 
     def compared(
         learned: Sequence[Policy], others: Sequence[str], rate: float = RATE
@@ -242,7 +243,7 @@ def judge(
     missed = [f"{row.name} at {100 * row.rate:.2f} %" for row in found.facing if not row.reached]
     missed += [
         f"generalist seed {seed} at {100 * one.own_rate:.2f} %"
-        for seed, one in zip(SEEDS, found.learned, strict=True)
+        for seed, one in zip(seeds, found.learned, strict=True)
         if not one.reached
     ]
     if specialists:
@@ -326,7 +327,7 @@ def play(plan: Plan, work: Path, processes: int, console: Console) -> dict[str, 
     for floor in plan.judged:
         generalists = [chosen[job.key][0] for job in general]
         specialists = [chosen[job.key][0] for job in special[floor.name]]
-        found = judge(floor, generalists, specialists, work, processes, console)
+        found = judge(floor, generalists, specialists, work, processes, console, plan.seeds)
         console.print(f"{floor.name}: {verdict(found)}", highlight=False)
         all_found.append(found)
     console.print(_table(all_found, plan))

@@ -96,9 +96,10 @@ KEPT: Final[dict[str, dict[str, Policy]]] = {
 }
 """UNICOM's rules as documented, with the hard maximum of 3 % silent calls a day.
 
-They cannot be set to 3 %: the more they over-dial, the more of the day is spent without. These are
-the busiest settings at most 3 % silent of 400 tuning days (200 at 25 agents), among PredictAdjust
-30 to 70; starts 20 to 60, gains 1 to 10 and targets 2 to 2.75 % with the controller."""
+The more they over-dial, the more of the day is spent without: with 3 % silent they are far less
+busy. These are the busiest settings with at most 3 % on 400 tuning days (200 at 25 agents), of
+PredictAdjust 30, 35, ... 70, and with the controller of starts 20, 30, 40, 60, gains 1, 3, 10 and
+targets 2, 2.25, 2.5, 2.75 %."""
 TOLD: Final[dict[str, Policy]] = {
     "quantile-age-true-rate": QuantileAge(0.006, 11.0, knowledge="true-rate"),
 }
@@ -226,6 +227,8 @@ def markdown(result: dict[str, Any]) -> str:
             note = str(gap["note"])
             asked = note.partition("; asked: ")[2] or "-"
             remark = "" if its["note"] == "equal rate" else str(its["note"])
+            if remark and asked != "-":
+                asked += ", at unequal rates"
             against = rows.get(f"{floor}/marginal minus {name}")
             if against is not None:
                 remark += f"; `marginal` there is {points(against)} points above it"

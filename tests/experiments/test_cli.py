@@ -21,10 +21,12 @@ from quietdial.agents.checkpoint import latest_checkpoint, load_policy
 from quietdial.agents.learners.floors import ManyFloors
 from quietdial.agents.policy import scenario_sha256
 from quietdial.envs import ConfigError, load_scenario, preset_names
+from quietdial.envs.errors import RunFolderError
 from quietdial.envs.loading import write_yaml
 from quietdial.envs.randomise import draw_scenarios
 from quietdial.experiments import play as play_module
 from quietdial.experiments.cli import VERBS, main
+from quietdial.experiments.config import FloorsConfig
 from quietdial.experiments.evaluate import rules
 from quietdial.experiments.run_plan import Plan
 from quietdial.experiments.rundir import RESULT_SCHEMA, RunFolder
@@ -449,6 +451,14 @@ def test_train__on_floors_with_their_own_thresholds_keeps_these(small_world, tmp
     (run / "thresholds.yaml").write_text("base_thetas: much\n")
     with pytest.raises(ConfigError, match="list of numbers"):
         Plan.of_run(run)
+    (run / "thresholds.yaml").write_text("base_thetas: [1]\n")
+    with pytest.raises(RunFolderError, match=r"thresholds of 2 floors, .* it holds 1"):
+        Plan.of_run(run)
+    (run / "thresholds.yaml").unlink()  # else the floors would be trained at another threshold
+    with pytest.raises(RunFolderError, match=r"thresholds of 2 floors, .* it holds 0"):
+        Plan.of_run(run)
+    with pytest.raises(ValueError, match="own_threshold needs floors"):
+        FloorsConfig(own_threshold=True)
 
 
 @pytest.mark.parametrize(
