@@ -186,9 +186,9 @@ def test_judge__meets_a_rule_that_cannot_have_the_rate_where_it_is(
 
     monkeypatch.setattr(generalist, "compare_at_rate", compare)
     monkeypatch.setattr(generalist, "departures", lambda policy, scenario: np.zeros(4))
-    monkeypatch.setattr(generalist, "SEEDS", (1, 2))
     policies = [always(2, load_scenario("study-real-5"))] * 2
-    found = generalist.judge(JUDGED[-1], policies, [], tmp_path, 1, Console(file=io.StringIO()))
+    quiet = Console(file=io.StringIO())
+    found = generalist.judge(JUDGED[-1], policies, [], tmp_path, 1, quiet, seeds=(1, 2))
     assert asked == [(0.03, generalist.RULES), (0.01, ("fixed-ratio",))]
     gaps = {name: gap.value for name, gap in found.gaps.items()}
     assert gaps == {"marginal": 0.03, "fixed-ratio": 0.01, "fixed-ratio, at its own rate": 0.03}
