@@ -18,7 +18,7 @@ from quietdial.agents.policy import Policy
 from quietdial.agents.shields import Shielded
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.evaluate import test_seeds
-from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.command import command_of, progress
 from quietdial.experiments.studies.compliance import N_TUNE_DAYS, play_all, write_figures
 from quietdial.experiments.studies.pool import train_all
 from quietdial.experiments.studies.protected import (
@@ -33,7 +33,7 @@ from quietdial.experiments.studies.protected import (
 from quietdial.experiments.studies.realistic import LEARNER, SEEDS, jobs_of
 
 NAME: Final = "budget-plan"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+COMMAND: Final = command_of(NAME)
 N_DAYS: Final = 2000
 N_LEARNED_DAYS: Final = 1000
 FIRST_DAY: Final = 2000

@@ -44,6 +44,16 @@ STUDIES: Final[dict[str, str]] = {
 """Result and the module of this folder whose `run` makes it."""
 
 
+def command_of(name: str) -> str:
+    """The command that makes and records the result of a study, as users type it."""
+    return f"quietdial study {name} --output experiments/results/{name}.json"
+
+
+def picture_of(name: str) -> Path:
+    """The picture of a study's result in the docs."""
+    return Path(f"docs/figures/{name}.png")
+
+
 class Study(Protocol):
     """What the module of a study holds as `run`."""
 

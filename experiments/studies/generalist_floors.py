@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 from quietdial.agents.learners.config import LearnerConfig
 from quietdial.envs.randomise import ScenarioRanges, draw_scenario, draw_scenarios
 from quietdial.envs.scenario import Scenario, changed
+from quietdial.experiments.studies.command import command_of, picture_of
 
 RATE: Final = 0.03
 SEEDS: Final = (1, 2, 3)
@@ -163,12 +164,12 @@ class Plan:
     @property
     def command(self) -> str:
         """The command that makes the result."""
-        return f"quietdial study {self.name} --output experiments/results/{self.name}.json"
+        return command_of(self.name)
 
     @property
     def picture(self) -> Path:
         """The picture of the result."""
-        return Path(f"docs/figures/{self.name}.png")
+        return picture_of(self.name)
 
     def training_floors(self) -> tuple[Scenario, ...]:
         """The floors that the generalist is trained on."""

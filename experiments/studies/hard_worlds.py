@@ -30,7 +30,7 @@ from quietdial.experiments.bench.results import (
 )
 from quietdial.experiments.plots import save_png
 from quietdial.experiments.stats import Interval
-from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.command import command_of, picture_of, progress
 from quietdial.experiments.studies.paired import (
     AtRate,
     Comparison,
@@ -223,12 +223,12 @@ class Plan:
     @property
     def command(self) -> str:
         """The command that makes the result."""
-        return f"quietdial study {self.name} --output experiments/results/{self.name}.json"
+        return command_of(self.name)
 
     @property
     def picture(self) -> Path:
         """The picture of the page."""
-        return Path(f"docs/figures/{self.name}.png")
+        return picture_of(self.name)
 
 
 PLAN: Final = Plan(NAME, WORLDS)

@@ -35,7 +35,7 @@ from quietdial.experiments.evaluate import silent_rate
 from quietdial.experiments.stats import Interval, crossed_interval, mean_interval
 from quietdial.experiments.studies import information_page as page
 from quietdial.experiments.studies.chosen import choose
-from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.command import command_of, progress
 from quietdial.experiments.studies.decisions import decisions_of
 from quietdial.experiments.studies.paired import AtRate, Days, judge_many
 from quietdial.experiments.studies.pool import TrainJob, train_all
@@ -435,7 +435,7 @@ def run(
     if seeds:
         said += f"; training {tuple(seeds)}, {n_steps} decisions each, checkpoints chosen on "
         said += f"selection days 0 to {select.test - 1}"
-    command = f"quietdial study {name} --output experiments/results/{name}.json"
+    command = command_of(name)
     result = result_file(name, command, said, figures)
     console.print(page.table(result))
     if output is not None:

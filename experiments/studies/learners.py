@@ -43,13 +43,13 @@ from quietdial.experiments.evolve import (
 )
 from quietdial.experiments.rundir import config_sha256, make_folder, provenance
 from quietdial.experiments.stats import Interval, mean_interval
-from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.command import command_of, progress
 from quietdial.experiments.studies.decisions import decisions_of
 from quietdial.experiments.studies.paired import Comparison, compare_at_rate
 from quietdial.experiments.studies.pool import TrainJob, cost_of, train_all
 
 NAME: Final = "learners"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+COMMAND: Final = command_of(NAME)
 PAGE: Final = Path("docs/learners.md")
 """Page whose tables are made from the result, if it is there."""
 

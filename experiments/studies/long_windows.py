@@ -12,11 +12,12 @@ from rich.console import Console
 
 from quietdial.envs.scenario import load_scenario
 from quietdial.experiments.evaluate import test_seeds
+from quietdial.experiments.studies.command import command_of
 from quietdial.experiments.studies.compliance import play_all, write_figures
 from quietdial.experiments.studies.protected import FLOORS, Setting, long_windows
 
 NAME: Final = "long-windows"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+COMMAND: Final = command_of(NAME)
 N_WINDOWS: Final = 1000
 LONG_H: Final = 40.0
 """Length of a window, played through as in the science study."""

@@ -32,13 +32,13 @@ from quietdial.experiments.bench.results import (
     share_figure,
 )
 from quietdial.experiments.stats import mean_interval
-from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.command import command_of, progress
 from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
 __all__ = ["Judged", "config_of", "dial_probabilities", "judge", "run"]
 
 NAME: Final = "markov-optimum"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+COMMAND: Final = command_of(NAME)
 PAGE: Final = Path("docs/markov.md")
 """Page whose table is made from the result, if it is there."""
 WORLD: Final = "markov-10"

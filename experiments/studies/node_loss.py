@@ -30,6 +30,7 @@ from quietdial.experiments.bench.results import figure, result_file
 from quietdial.experiments.executors import Plain
 from quietdial.experiments.local_cluster import LocalCluster, is_alive, kill
 from quietdial.experiments.stats import clopper_pearson
+from quietdial.experiments.studies.command import command_of
 from quietdial.experiments.sweeps.manifest import read_sweep
 from quietdial.experiments.sweeps.trials import lock_of
 from quietdial.experiments.train import CHECKPOINTS_FOLDER
@@ -37,7 +38,7 @@ from quietdial.experiments.train import CHECKPOINTS_FOLDER
 __all__ = ["Disturbance", "Outcome", "driver", "in_training", "run", "wait_for_training", "weights"]
 
 NAME: Final = "ray-node-loss"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+COMMAND: Final = command_of(NAME)
 SETTINGS: Final = (
     *("--scenario", "study-real-5", "--over", "scenario.episode.duration_s=1800"),
     *("--learner.n-envs", "8", "--learner.n-steps", "32", "--learner.batch-size", "256"),

@@ -31,7 +31,7 @@ from quietdial.experiments.bench.results import (
     share_figure,
 )
 from quietdial.experiments.stats import Interval, clopper_pearson, mean_interval
-from quietdial.experiments.studies.command import progress
+from quietdial.experiments.studies.command import command_of, progress
 from quietdial.experiments.studies.paired import (
     AsShipped,
     Comparison,
@@ -41,7 +41,7 @@ from quietdial.experiments.studies.paired import (
 from quietdial.experiments.studies.pool import TrainJob, cost_figure, train_all
 
 NAME: Final = "realistic-3pct"
-COMMAND: Final = f"quietdial study {NAME} --output experiments/results/{NAME}.json"
+COMMAND: Final = command_of(NAME)
 PAGE: Final = Path("docs/realistic.md")
 """Page whose table is made from the result, if it is there."""
 
