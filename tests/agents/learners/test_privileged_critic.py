@@ -9,32 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode
 
 from quietdial.agents.learners.algorithms import build_model
 from quietdial.agents.learners.config import LearnerConfig
 from quietdial.agents.learners.sb3_env import N_TRUTHS, SameStepVecEnv, truth_for_critic
 from quietdial.agents.learners.training import make_training_env, train
 from quietdial.agents.policy import features_of
-from quietdial.envs import PacingVectorEnv, Scenario
+from quietdial.envs import Scenario
 from quietdial.experiments.evaluate import play_days, tune_seeds
 
 SMALL = {"n_envs": 4, "n_steps": 16, "batch_size": 32, "total_steps": 256, "net": (8,)}
 
 
-def _told(scenario: Scenario, horizon_s: float = 60.0) -> tuple[SameStepVecEnv, PacingVectorEnv]:
-    env = PacingVectorEnv(
-        4,
-        scenario,
-        silent_penalty=0.0,
-        action="residual",
-        start="random",
-        horizon_s=horizon_s,
-        autoreset_mode=AutoresetMode.SAME_STEP,
-        privileged=True,
-    )
+def _told(scenario: Scenario, **changes: Any) -> tuple[SameStepVecEnv, Any, LearnerConfig]:
+    config = LearnerConfig.model_validate({**SMALL, "critic": "privileged", **changes})
+    env = make_training_env(config, scenario)
     n_agents = scenario.floor.n_agents
-    return SameStepVecEnv(env, n_agents=n_agents, cap=0.03, tells_critic=True), env
+    return SameStepVecEnv(env, n_agents=n_agents, cap=0.03, tells_critic=True), env, config
 
 
 def test_truth__is_in_the_scale_of_the_observations() -> None:
@@ -46,7 +37,7 @@ def test_truth__is_in_the_scale_of_the_observations() -> None:
 
 
 def test_observation__ends_with_the_truth_of_the_same_moment(scenario: Scenario) -> None:
-    vec, env = _told(scenario)
+    vec, env, _ = _told(scenario, horizon_s=60.0)
     vec.seed(3)
     obs: Any = vec.reset()
     ends = 0
@@ -66,9 +57,7 @@ def test_observation__ends_with_the_truth_of_the_same_moment(scenario: Scenario)
 
 @pytest.mark.parametrize("algorithm", ["ppo-lagrangian", "maskable-ppo"])
 def test_actor__does_not_see_the_truth(algorithm: str, scenario: Scenario) -> None:
-    config = LearnerConfig.model_validate({**SMALL, "algorithm": algorithm, "critic": "privileged"})
-    env = make_training_env(config, scenario)
-    vec = SameStepVecEnv(env, n_agents=10, cap=0.03, tells_critic=True)
+    vec, _, config = _told(scenario, algorithm=algorithm)
     policy: Any = build_model(config, vec, 1.0).policy
     obs = torch.as_tensor(vec.reset())
     other = obs.clone()
