@@ -11,11 +11,10 @@ from rich import box
 from rich.table import Table
 
 from quietdial.envs.dialer_logs import RecordedDays
-from quietdial.envs.errors import RunFolderError
 from quietdial.envs.loading import write_json_atomic, write_yaml
 from quietdial.envs.scenario import Scenario
 from quietdial.experiments.calibration.estimates import Estimate, Findings
-from quietdial.experiments.calibration.talk_report import CalibrationFiles
+from quietdial.experiments.calibration.talk_report import CalibrationFiles, finished
 from quietdial.experiments.rundir import make_folder
 
 SCHEMA: Final = "quietdial-log-calibration/1"
@@ -152,19 +151,9 @@ def _draw(found: Findings, days: RecordedDays, path: Path) -> Path | None:
     )
     _draw_by_hour(fourth, found.by_hour.get("agents", []), 1.0)
     fourth.set(title="Agents logged in", ylabel="agents", xlabel="local time [h]", ylim=(0, None))
-    for axes in (first, second, third, fourth):
-        axes.grid(color="#e4e4e4", lw=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
     n_calls = sum(len(day.calls) for day in days.days)
     text = f"{len(days.days)} days of {days.format}, {n_calls:,} calls. Bars and band: 95 %."
-    figure.supxlabel(text, fontsize=8, color="#555555")
-    try:
-        figure.savefig(path, metadata={"Software": None})
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RunFolderError(f"{path} cannot be written: {reason}") from error
-    return path
+    return finished(figure, text, path)
 
 
 def _nothing(axes: Any, why: str) -> None:

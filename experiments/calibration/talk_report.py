@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from quietdial.envs.calibrate import NOT_IDENTIFIED, QQ_LEVELS, Calibration
 from quietdial.envs.errors import RunFolderError
 from quietdial.envs.loading import write_json_atomic, write_yaml
 from quietdial.envs.scenario import Scenario
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LOW_P, _HIGH_P = 0.01, 0.99
 _COLOURS = ("#1b5e9c", "#c4621b", "#4d8a57", "#8a5aa3", "#8c8c8c", "#b0973a")
@@ -140,28 +144,21 @@ def _draw(calibration: Calibration, chosen: str, path: Path) -> Path | None:
     text += f"\nat {100 * worst_p:g} % of the calls"
     box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": "none", "alpha": 0.85}
     arrow = {"arrowstyle": "-", "color": "#222222", "lw": 0.9}
-    left.plot([at_s], [at_s + worst_s], "o", mfc="none", mec="#222222", ms=9, zorder=5)
-    left.annotate(
-        text,
-        (at_s, at_s + worst_s),
-        xytext=(0.97, 0.14),
-        textcoords="axes fraction",
-        ha="right",
-        bbox=box,
-        arrowprops=arrow,
-        zorder=6,
-    )
-    right.plot([100 * worst_p], [worst_s], "o", mfc="none", mec="#222222", ms=9, zorder=5)
-    right.annotate(
-        text,
-        (100 * worst_p, worst_s),
-        xytext=(0.55, 0.16),
-        textcoords="axes fraction",
-        ha="center",
-        bbox=box,
-        arrowprops=arrow,
-        zorder=6,
-    )
+    for axes, point, place, align in (
+        (left, (at_s, at_s + worst_s), (0.97, 0.14), "right"),
+        (right, (100 * worst_p, worst_s), (0.55, 0.16), "center"),
+    ):
+        axes.plot(*point, "o", mfc="none", mec="#222222", ms=9, zorder=5)
+        axes.annotate(
+            text,
+            point,
+            xytext=place,
+            textcoords="axes fraction",
+            ha=align,
+            bbox=box,
+            arrowprops=arrow,
+            zorder=6,
+        )
     left.set(
         xlim=(0, top),
         ylim=(0, top * 1.1),
@@ -176,19 +173,18 @@ def _draw(calibration: Calibration, chosen: str, path: Path) -> Path | None:
         title="Error of the law",
     )
     left.legend(loc="upper left", frameon=False, fontsize=9)
-    for axes in (left, right):
+    source = f" {calibration.source}." if calibration.source else ""
+    caption = f"{calibration.n_calls:,} calls, mean {calibration.mean_s:.1f} s.{source}"
+    return finished(figure, caption, path)
+
+
+def finished(figure: Figure, caption: str, path: Path) -> Path:
+    """Give a figure of this room its grid and caption, and write it (RunFolderError)."""
+    from quietdial.experiments.plots import save_png  # needs matplotlib, as the caller found
+
+    for axes in figure.axes:
         axes.grid(color="#e4e4e4", lw=0.7)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    source = f" {calibration.source}." if calibration.source else ""
-    figure.supxlabel(
-        f"{calibration.n_calls:,} calls, mean {calibration.mean_s:.1f} s.{source}",
-        fontsize=8,
-        color="#555555",
-    )
-    try:
-        figure.savefig(path, metadata={"Software": None})
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RunFolderError(f"{path} cannot be written: {reason}") from error
-    return path
+    figure.supxlabel(caption, fontsize=8, color="#555555")
+    return save_png(figure, path, dpi=110)
